@@ -1,0 +1,66 @@
+"""Shows that the store can be imported with nothing installed beside msgspec.
+
+An import that is tried and caught counts as a fault too: it would cost everybody its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# The public names are read as well, since they may be loaded only when asked for.
+BARE_IMPORT = """
+import sys
+
+ALLOWED = sys.stdlib_module_names | {"holdfast", "msgspec"}
+refused = []
+
+class Gate:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        # CPython keeps its build settings in a module whose name depends on the platform.
+        if top in ALLOWED or top.startswith("_sysconfigdata"):
+            return None
+        refused.append(name)
+        raise ModuleNotFoundError(f"{name} is not part of a bare installation", name=name)
+
+sys.meta_path.insert(0, Gate())
+import msgspec
+refused.clear()  # what msgspec looks for is its own affair
+import holdfast
+holdfast.connect, holdfast.connect_async, holdfast.SessionStore, holdfast.AsyncSessionStore
+if refused:
+    sys.exit("imported beside msgspec: " + ", ".join(sorted(set(refused))))
+"""
+
+
+def import_seconds(code: str, environment: dict[str, str]) -> float:
+    """The median time of a new interpreter that runs the code."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> int:
+    """Fails if the bare import does; the time it takes is told, never judged."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
+    root: Path = parser.parse_args().root
+    environment = os.environ | {"PYTHONPATH": str(root / "src")}
+    if subprocess.run([sys.executable, "-c", BARE_IMPORT], env=environment, check=False).returncode:
+        return 1
+    above = import_seconds("import holdfast", environment) - import_seconds("pass", environment)
+    print(f"import holdfast: {above * 1000:.0f} ms above a bare interpreter")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Run by make test; each docstring in here is a promise."""
