@@ -1,0 +1,42 @@
+"""What a write answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+
+class Commit(Struct, frozen=True):
+    """A write that is durable.
+
+    `revision` is the last entry that it wrote, `history_revision` what a `History` read right after
+    it would carry. `replayed` says that its key had been used: this is the first call's outcome.
+    `kept` counts the newer messages that a rewrite carried over, `removed` those that a reset left
+    in the earlier generation (0 in a replay).
+    """
+
+    revision: int
+    history_revision: int
+    replayed: bool = False
+    kept: int = 0
+    removed: int = 0
+
+
+Erasure: TypeAlias = Literal["done", "pending", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A session that is gone; true if there was one.
+
+    `erasure` is `"done"` when no byte of it is left in the store's files, `"pending"` while a
+    reader still holds some (the store remembers, and finishes), `"none"` when nothing existed.
+    """
+
+    existed: bool
+    erasure: Erasure
+
+    def __bool__(self) -> bool:
+        return self.existed

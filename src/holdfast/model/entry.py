@@ -1,0 +1,90 @@
+"""The log's records: proposed (`NewEntry`), stored (`LogRow`) and as readers see them (`Entry`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from holdfast.model.message import Message
+
+
+class EntryKind(StrEnum):
+    """What an entry records."""
+
+    MESSAGE = "message"
+    RESET = "reset"
+    META = "meta"
+
+
+class NewEntry(Struct, frozen=True):
+    """An entry that a write proposes; the commit gives it its revision.
+
+    `payload` is JSON, one object a line; `count` says how many messages it holds.
+    """
+
+    kind: EntryKind
+    payload: bytes
+    checksum: int
+    count: int = 0
+    turn: str | None = None
+    attempt: int = 0
+
+
+class LogRow(NamedTuple):
+    """An entry as it stands in the log.
+
+    `ordinal` is, for messages, the number of messages before it in its generation; for a reset, the
+    last revision of the commit that it opened. `at` is in milliseconds since 1970, UTC.
+    `checksum` is the CRC-32 of `payload`.
+    """
+
+    revision: int
+    kind: str
+    ordinal: int
+    turn: str | None
+    attempt: int
+    at: int
+    payload: bytes
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEntry:
+    """Messages that were added by one commit, or carried over by a rewrite."""
+
+    kind: ClassVar[Literal[EntryKind.MESSAGE]] = EntryKind.MESSAGE
+    revision: int
+    at: datetime
+    messages: tuple[Message, ...]
+    turn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEntry:
+    """The start of a new generation: why, what it was based on, and where its commit ends."""
+
+    kind: ClassVar[Literal[EntryKind.RESET]] = EntryKind.RESET
+    revision: int
+    at: datetime
+    reason: str
+    base_revision: int | None
+    last_revision: int
+    turn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetaEntry:
+    """A change of title, user, agent or metadata: the changed keys only."""
+
+    kind: ClassVar[Literal[EntryKind.META]] = EntryKind.META
+    revision: int
+    at: datetime
+    changes: dict[str, Any]
+    turn: str | None = None
+
+
+Entry: TypeAlias = MessageEntry | ResetEntry | MetaEntry

@@ -1,0 +1,24 @@
+"""What a message is: a JSON object that a model provider understands.
+
+Holdfast understands `role` and `content`, keeps every other key exactly, and adds `id` and
+`created_at` where the caller gave none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+Message: TypeAlias = dict[str, Any]
+"""One message as JSON values: the one mapping that crosses floors untyped."""
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+
+PROVIDER_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
+"""The keys of the provider-ready form; no provider of chat models refuses a message with these."""
+
+PLAIN_KEYS = 2
+"""A provider-ready message with that many keys has a role and content only, as nearly all have."""
+
+
+class SyntheticMessage(dict[str, Any]):
+    """A message that reading invented to close a tool call without a result; never stored."""

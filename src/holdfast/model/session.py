@@ -1,0 +1,72 @@
+"""What a session is: its row in the store, and what callers see of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+REVISION_BITS = 32
+"""A session's revisions start at its key times 2^32: no revision fits two sessions of one store."""
+
+
+class SessionRow(NamedTuple):
+    """A session as the store keeps it. `meta` is JSON; times are milliseconds since 1970, UTC.
+
+    `revision` is the last entry's, `history_revision` that of the last message or reset, `base` the
+    last reset's (or the session's start), `floor` the lowest revision that was not purged.
+    """
+
+    pk: int
+    tenant: str
+    id: str
+    revision: int
+    history_revision: int
+    base: int
+    floor: int
+    message_count: int
+    created: int
+    updated: int
+    title: str | None
+    user_id: str | None
+    agent_name: str | None
+    meta: str
+
+    @property
+    def start(self) -> int:
+        """The revision before the session's first entry."""
+        return self.pk << REVISION_BITS
+
+
+def new_session(pk: int, tenant: str, session_id: str, now: int) -> SessionRow:
+    """Return the row of a session without entries."""
+    at = pk << REVISION_BITS
+    return SessionRow(pk, tenant, session_id, at, at, at, at, 0, now, now, None, None, None, "{}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One session: who it belongs to, how long it is, and where its log stands."""
+
+    id: str
+    title: str | None
+    user_id: str | None
+    agent_name: str | None
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+    revision: int
+    status: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Page(list[T], Generic[T]):
+    """A list that knows how to go on: pass `next_cursor` as `cursor=`; `None` at the end."""
+
+    __slots__ = ("next_cursor",)
+
+    def __init__(self, items: list[T], next_cursor: str | None = None) -> None:
+        super().__init__(items)
+        self.next_cursor = next_cursor

@@ -1,0 +1,20 @@
+"""How much a store holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts of one tenant's sessions, or of one session.
+
+    `messages` are those of the current histories, `entries` everything in the logs, `generations`
+    the histories that were begun. `size_bytes` is what the whole store takes.
+    """
+
+    sessions: int
+    messages: int
+    entries: int
+    generations: int
+    size_bytes: int

@@ -1,0 +1,66 @@
+"""Everything durable is one `Write`: what to append to which session, under which conditions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from holdfast.model.entry import NewEntry
+
+
+class WriteKind(StrEnum):
+    """What a write is for. An idempotency key belongs to one kind."""
+
+    ADD = "add"
+    SAVE = "save"
+    CLEAR = "clear"
+    CREATE = "create"
+    CHANGE = "change"
+    DELETE = "delete"
+
+
+class Creation(StrEnum):
+    """What a write does about a session that is not there, or is there already."""
+
+    ALLOWED = "allowed"
+    FORBIDDEN = "forbidden"
+    REQUIRED = "required"
+
+
+class Reset(Struct, frozen=True):
+    """Start a new generation; `payload` says why.
+
+    With a `base_revision`, messages committed after it follow the new ones; without, the new
+    generation holds exactly the write's entries.
+    """
+
+    payload: bytes
+    checksum: int
+    base_revision: int | None = None
+
+
+class Write(Struct, frozen=True, kw_only=True):
+    """One atomic change of one session.
+
+    `expected_revision` must be the history's; `base_revision` must be a revision of this very
+    session. `key` makes the write happen once, however often it is sent.
+    """
+
+    tenant: str
+    session_id: str
+    kind: WriteKind
+    entries: tuple[NewEntry, ...] = ()
+    reset: Reset | None = None
+    creation: Creation = Creation.ALLOWED
+    expected_revision: int | None = None
+    base_revision: int | None = None
+    key: str | None = None
+
+
+class KeyRow(Struct, frozen=True):
+    """The outcome that an idempotency key recorded."""
+
+    kind: str
+    revision: int
+    kept: int

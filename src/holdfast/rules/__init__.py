@@ -1,0 +1,1 @@
+"""Values in, values out: every decision about a session's log, without any I/O."""

@@ -1,0 +1,308 @@
+"""Messages to JSON lines and back.
+
+A payload is UTF-8 JSON, one object a line, beside its CRC-32: readable with any tool, decodable in
+one call. What a caller stores comes back equal, or is refused with the path of the value at fault:
+nothing is coerced, dropped or pickled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any, TypedDict, cast
+from zlib import crc32
+
+import msgspec
+
+from holdfast.errors import CorruptEntry, InvalidMessage
+from holdfast.model.entry import EntryKind, NewEntry
+from holdfast.model.message import PLAIN_KEYS, ROLES, Message
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 64
+MESSAGES_PER_ENTRY = 64
+"""A rewrite's entries: longer ones read faster, shorter ones lose less to a damaged byte."""
+
+
+class _ProviderForm(TypedDict, total=False):
+    # Decoding into this type skips all other keys in C, which is faster than decoding them.
+    role: str
+    content: Any
+    name: Any
+    tool_calls: Any
+    tool_call_id: Any
+
+
+_encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_whole = msgspec.json.Decoder(dict[str, Any])
+_provider = msgspec.json.Decoder(_ProviderForm)
+
+Stamp = tuple[Callable[[], str], str]
+"""Gives a message its id, and says when it was added (ISO 8601, UTC)."""
+
+
+def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
+    """Return `message` as a JSON line, with `id` and `created_at` added where they are missing."""
+    if not isinstance(message, Mapping):
+        raise InvalidMessage(
+            f"a message must be a mapping, not {type(message).__name__}",
+            path=path,
+            hint='pass dicts such as {"role": "user", "content": "Hello"}',
+        )
+    clean = cast(Message, encodable(message, path))
+    _check_shape(clean, path)
+    new_id, now = stamp
+    if "id" not in clean:
+        clean["id"] = new_id()
+    if "created_at" not in clean:
+        clean["created_at"] = now
+    line = encode(clean, path)
+    if len(line) > MAX_MESSAGE_BYTES:
+        raise InvalidMessage(
+            f"the message has {len(line):,} bytes, more than {MAX_MESSAGE_BYTES:,}",
+            path=path,
+            hint="store large files elsewhere and refer to them",
+        )
+    return line
+
+
+def encodable(value: object, path: str) -> object:
+    """Return `value` as plain JSON values, which will be read back equal."""
+    try:
+        return _plain(value, 0)
+    except _Fault as fault:
+        raise InvalidMessage(fault.reason, path=path + fault.path, hint=fault.hint) from None
+
+
+def encode(value: object, path: str = "") -> bytes:
+    """Return plain JSON values as UTF-8 JSON."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError as error:
+        raise InvalidMessage(
+            "the text holds a lone surrogate, which is no character",
+            path=path + (_surrogate(value) or ""),
+            hint='clean it with text.encode("utf-8", "replace").decode()',
+        ) from error
+
+
+def new_entry(kind: EntryKind, lines: Iterable[bytes]) -> NewEntry:
+    """Return the entry that holds these JSON lines."""
+    lines = tuple(lines)
+    payload = lines[0] if len(lines) == 1 else b"\n".join(lines)
+    count = len(lines) if kind is EntryKind.MESSAGE else 0
+    return NewEntry(kind, payload, crc32(payload), count)
+
+
+def chunked(lines: list[bytes]) -> tuple[NewEntry, ...]:
+    """Return message entries of up to `MESSAGES_PER_ENTRY` lines each."""
+    return tuple(
+        new_entry(EntryKind.MESSAGE, lines[start : start + MESSAGES_PER_ENTRY])
+        for start in range(0, len(lines), MESSAGES_PER_ENTRY)
+    )
+
+
+def split_lines(payloads: Iterable[bytes]) -> list[bytes]:
+    """Return the single messages' JSON lines of these payloads."""
+    return b"\n".join(payloads).split(b"\n") if payloads else []
+
+
+def decode_whole(payloads: Iterable[bytes]) -> list[Message]:
+    """Return the stored messages with every key."""
+    return _whole.decode_lines(b"\n".join(payloads))
+
+
+def decode_provider(payloads: Iterable[bytes]) -> list[Message]:
+    """Return the stored messages with the keys that a model provider takes, and no empty ones."""
+    messages = cast(list[Message], _provider.decode_lines(b"\n".join(payloads)))
+    for message in messages:
+        if len(message) != PLAIN_KEYS or "content" not in message:
+            for key in ("name", "tool_calls", "tool_call_id"):
+                if key in message and not message[key]:
+                    del message[key]
+            message.setdefault("content", None)
+    return messages
+
+
+def decode_object(payload: bytes) -> dict[str, Any]:
+    """Return the one JSON object of a payload."""
+    return _whole.decode(payload)
+
+
+def canonical(value: object) -> bytes:
+    """Return the same bytes for equal JSON values, and other bytes for others (1, 1.0, true)."""
+    return _encode_sorted(value)
+
+
+def check_payloads(
+    session_id: str, rows: Sequence[tuple[int, int, bytes, int]]
+) -> tuple[bytes, ...]:
+    """Return the payloads of (revision, ordinal, payload, checksum) rows that are as written."""
+    if not rows:
+        return ()
+    revisions, _, payloads, checksums = zip(*rows, strict=True)
+    try:
+        if tuple(map(crc32, payloads)) == checksums:
+            return payloads
+    except TypeError:  # a payload that is not even bytes: the walk below names it
+        pass
+    return tuple(map(check_payload, repeat(session_id), revisions, payloads, checksums))
+
+
+def check_payload(session_id: str, revision: int, payload: object, checksum: int) -> bytes:
+    """Return the payload if it is the one that was written."""
+    if not isinstance(payload, bytes):
+        raise CorruptEntry(
+            f"entry {revision} of session {session_id!r} has no payload",
+            session_id=session_id,
+            revision=revision,
+        )
+    if crc32(payload) != checksum:
+        raise CorruptEntry(
+            f"entry {revision} of session {session_id!r} does not match its checksum",
+            session_id=session_id,
+            revision=revision,
+        )
+    return payload
+
+
+class _Fault(Exception):
+    """A value that cannot be stored, and where in the message it stands."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+        self.path = ""
+
+    def under(self, step: str) -> _Fault:
+        self.path = step + self.path
+        return self
+
+
+def _plain(value: object, depth: int) -> object:
+    kind = type(value)
+    if kind is str or value is None or kind is bool or kind is int:
+        return value
+    if kind is float:
+        if math.isfinite(cast(float, value)):
+            return value
+        raise _Fault(f"{value!r} is not a number that JSON knows", "leave it out, or use null")
+    if depth > MAX_DEPTH:
+        raise _Fault(f"nested deeper than {MAX_DEPTH} levels", "flatten it, or store it as text")
+    if isinstance(value, Mapping):
+        return _plain_mapping(value, depth)
+    if isinstance(value, list | tuple):
+        return _plain_items(value, depth)
+    if isinstance(value, str):  # a subclass, such as an enum's member
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _plain(float(value), depth)
+    raise _Fault(
+        f"{kind.__name__} is not a JSON value",
+        "use text, numbers, true, false, null, lists and dicts with text keys",
+    )
+
+
+def _plain_mapping(value: Mapping[Any, Any], depth: int) -> dict[str, object]:
+    plain: dict[str, object] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise _Fault(f"key {key!r} is not text", "JSON has text keys only")
+        try:
+            plain[str.__str__(key)] = _plain(item, depth + 1)
+        except _Fault as fault:
+            raise fault.under(f".{key}") from None
+    return plain
+
+
+def _plain_items(value: list[Any] | tuple[Any, ...], depth: int) -> list[object]:
+    plain: list[object] = []
+    for index, item in enumerate(value):
+        try:
+            plain.append(_plain(item, depth + 1))
+        except _Fault as fault:
+            raise fault.under(f"[{index}]") from None
+    return plain
+
+
+def _surrogate(value: object) -> str | None:
+    """Return the path of the first text that cannot be encoded."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return ""
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if (inner := _surrogate(item)) is not None:
+                return f".{key}{inner}"
+            if _surrogate(key) is not None:
+                return f".{key!a}"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if (inner := _surrogate(item)) is not None:
+                return f"[{index}]{inner}"
+    return None
+
+
+def _check_shape(message: Message, path: str) -> None:
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidMessage(
+            f"{role!r} is not a role",
+            path=f"{path}.role",
+            hint="use one of " + ", ".join(sorted(ROLES)),
+        )
+    content = message.get("content")
+    if not isinstance(content, str):
+        _check_content(message, content, path)
+    calls = message.get("tool_calls")
+    if calls is not None:
+        _check_tool_calls(calls, path)
+    call_id = message.get("tool_call_id")
+    if (role == "tool" and not call_id) or (call_id is not None and not isinstance(call_id, str)):
+        raise InvalidMessage(
+            f"{call_id!r} is not the id of a call",
+            path=f"{path}.tool_call_id",
+            hint="a tool's message names the call that it answers",
+        )
+
+
+def _check_content(message: Message, content: object, path: str) -> None:
+    if content is None:
+        if message.get("tool_calls"):
+            return
+        raise InvalidMessage(
+            "content is missing",
+            path=f"{path}.content",
+            hint="only a message with tool_calls may go without",
+        )
+    if not isinstance(content, list):
+        raise InvalidMessage(
+            f"content must be text or a list of parts, not {type(content).__name__}",
+            path=f"{path}.content",
+        )
+    for index, part in enumerate(content):
+        if not isinstance(part, dict):
+            raise InvalidMessage(
+                f"a part must be an object, not {type(part).__name__}",
+                path=f"{path}.content[{index}]",
+                hint='write {"type": "text", "text": "..."}',
+            )
+
+
+def _check_tool_calls(calls: object, path: str) -> None:
+    if not isinstance(calls, list):
+        raise InvalidMessage("must be a list of calls", path=f"{path}.tool_calls")
+    for index, call in enumerate(calls):
+        if not isinstance(call, dict) or not isinstance(call.get("id"), str) or not call["id"]:
+            raise InvalidMessage(
+                "a call must be an object with a text id",
+                path=f"{path}.tool_calls[{index}]",
+                hint="its result refers to it by this id",
+            )

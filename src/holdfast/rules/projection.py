@@ -1,0 +1,68 @@
+"""From stored entries to what readers see: histories, whole messages, entries, session infos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import assert_never
+
+import msgspec
+
+from holdfast.errors import CorruptEntry
+from holdfast.model.entry import Entry, EntryKind, LogRow, MessageEntry, MetaEntry, ResetEntry
+from holdfast.model.message import Message
+from holdfast.model.session import SessionInfo, SessionRow
+from holdfast.rules import codec
+from holdfast.rules.repair import repair
+
+
+def provider_view(payloads: Sequence[bytes], *, repaired: bool) -> list[Message]:
+    """Return the history that these payloads hold, as a provider takes it."""
+    messages = codec.decode_provider(payloads)
+    return repair(messages) if repaired else messages
+
+
+def entry(session_id: str, row: LogRow) -> Entry:
+    """Return the entry that a row holds; `CorruptEntry` if it is not what was written."""
+    payload = codec.check_payload(session_id, row.revision, row.payload, row.checksum)
+    at = moment(row.at)
+    try:
+        kind = EntryKind(row.kind)
+        if kind is EntryKind.MESSAGE:
+            messages = tuple(codec.decode_whole([payload]))
+            return MessageEntry(row.revision, at, messages, row.turn)
+        detail = codec.decode_object(payload)
+        if kind is EntryKind.RESET:
+            return ResetEntry(
+                row.revision, at, detail["reason"], detail.get("base"), row.ordinal, row.turn
+            )
+        if kind is EntryKind.META:
+            return MetaEntry(row.revision, at, detail, row.turn)
+        assert_never(kind)
+    except (msgspec.DecodeError, ValueError, KeyError) as error:
+        raise CorruptEntry(
+            f"entry {row.revision} of session {session_id!r} cannot be decoded: {error}",
+            session_id=session_id,
+            revision=row.revision,
+        ) from error
+
+
+def session_info(row: SessionRow) -> SessionInfo:
+    """Return what callers see of a session's row."""
+    return SessionInfo(
+        id=row.id,
+        title=row.title,
+        user_id=row.user_id,
+        agent_name=row.agent_name,
+        created_at=moment(row.created),
+        updated_at=moment(row.updated),
+        message_count=row.message_count,
+        revision=row.revision,
+        status="idle",
+        metadata=codec.decode_object(row.meta.encode()),
+    )
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return the aware UTC time that many milliseconds after 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

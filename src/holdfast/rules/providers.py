@@ -1,0 +1,103 @@
+"""The provider-ready form in the dialect of Anthropic's messages API.
+
+Source: https://docs.anthropic.com/en/api/messages (system apart from the messages, calls as
+`tool_use` blocks, results as `tool_result` blocks of the user's next message, roles in turn).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from holdfast.model.message import Message
+
+
+class AnthropicMessages(NamedTuple):
+    """What `messages.create` takes: `system=` and `messages=`."""
+
+    system: str
+    messages: list[Message]
+
+
+def to_anthropic(history: Iterable[Message]) -> AnthropicMessages:
+    """Return the system texts, joined by blank lines, and the other messages with merged roles."""
+    system: list[str] = []
+    messages: list[Message] = []
+    for message in history:
+        role = message["role"]
+        if role in ("system", "developer"):
+            system.append(_text(message["content"]))
+            continue
+        blocks = _blocks(message)
+        if not blocks:
+            continue  # the API refuses a message without content
+        target = "assistant" if role == "assistant" else "user"
+        if messages and messages[-1]["role"] == target:
+            messages[-1]["content"].extend(blocks)
+        else:
+            messages.append({"role": target, "content": blocks})
+    return AnthropicMessages("\n\n".join(system), messages)
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    content = message["content"]
+    if message["role"] == "tool":
+        return [
+            {
+                "type": "tool_result",
+                "tool_use_id": message["tool_call_id"],
+                "content": content if isinstance(content, str) else _parts(content),
+            }
+        ]
+    blocks = _parts(content)
+    blocks.extend(_tool_use(call) for call in message.get("tool_calls") or ())
+    return blocks
+
+
+def _parts(content: object) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content.strip() else []
+    return [_part(part) for part in content] if isinstance(content, list) else []
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    """Return OpenAI's image part as Anthropic's; every other part as it is."""
+    if part.get("type") != "image_url":
+        return part
+    image = part.get("image_url")
+    url = image.get("url", "") if isinstance(image, dict) else str(image)
+    head, comma, data = url.partition(";base64,")
+    if comma and head.startswith("data:"):
+        source = {"type": "base64", "media_type": head.removeprefix("data:"), "data": data}
+    else:
+        source = {"type": "url", "url": url}
+    return {"type": "image", "source": source}
+
+
+def _tool_use(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function") or {}
+    return {
+        "type": "tool_use",
+        "id": call["id"],
+        "name": function.get("name", ""),
+        "input": _arguments(function.get("arguments")),
+    }
+
+
+def _arguments(text: object) -> dict[str, Any]:
+    if isinstance(text, dict):
+        return text
+    try:
+        found = msgspec.json.decode(str(text or "{}"))
+    except msgspec.DecodeError:
+        return {"arguments": text}  # a model's broken JSON: shown as it was, never dropped
+    return found if isinstance(found, dict) else {"arguments": found}
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(str(part["text"]) for part in parts if "text" in part)

@@ -1,0 +1,107 @@
+"""Recomputing what a session's row and its log say about each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from holdfast.errors import CorruptEntry
+from holdfast.model.entry import EntryKind, LogRow, MessageEntry
+from holdfast.model.session import SessionRow
+from holdfast.rules import projection
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it was written: which session, which entry, and what."""
+
+    session_id: str
+    revision: int | None
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was checked, and every problem found; true if there is none."""
+
+    sessions: int = 0
+    entries: int = 0
+    messages: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+
+class SessionCheck:
+    """Walks one session's log in order and collects what contradicts its row."""
+
+    def __init__(self, session: SessionRow) -> None:
+        self.session = session
+        self.problems: list[Problem] = []
+        self.entries = 0
+        self.messages = 0
+        self._revision = session.start
+        self._history_revision = session.start
+        self._base = session.start
+        self._in_generation = 0
+        self._reset_ends = 0
+        self._details = session._replace(title=None, user_id=None, agent_name=None, meta="{}")
+
+    def walk(self, rows: Iterable[LogRow]) -> None:
+        """Check the next rows."""
+        for row in rows:
+            self.entries += 1
+            if row.revision <= self._revision:
+                self._problem(row.revision, "revisions do not rise")
+            self._revision = row.revision
+            try:
+                entry = projection.entry(self.session.id, row)
+            except CorruptEntry as error:
+                self._problem(row.revision, error.message)
+                self._follow_damaged(row)
+                continue
+            if isinstance(entry, MessageEntry):
+                self._message_row(row, len(entry.messages))
+            elif row.kind == EntryKind.RESET:
+                self._reset_row(row)
+
+    def finish(self) -> list[Problem]:
+        """Compare the row with the log once the log has been walked; return all problems."""
+        row = self.session
+        for name, stated, found in (
+            ("history revision", row.history_revision, self._history_revision),
+            ("base", row.base, self._base),
+            ("message count", row.message_count, self._in_generation),
+        ):
+            if stated != found:
+                self._problem(None, f"the row's {name} is {stated}, the log's {found}")
+        if row.revision < self._revision:
+            self._problem(None, f"the row's revision {row.revision} is below {self._revision}")
+        if self._reset_ends > self._revision:
+            self._problem(self._base, "the rewrite's last entries are missing")
+        return self.problems
+
+    def _message_row(self, row: LogRow, count: int) -> None:
+        if row.ordinal != self._in_generation:
+            self._problem(
+                row.revision, f"{self._in_generation} messages stand before it, not {row.ordinal}"
+            )
+        self.messages += count
+        self._in_generation = row.ordinal + count
+        self._history_revision = row.revision
+
+    def _reset_row(self, row: LogRow) -> None:
+        self._base = self._history_revision = row.revision
+        self._in_generation = 0
+        self._reset_ends = row.ordinal
+
+    def _follow_damaged(self, row: LogRow) -> None:
+        """Go on behind an entry whose payload is lost: its columns still place it."""
+        if row.kind == EntryKind.RESET:
+            self._reset_row(row)
+        elif row.kind == EntryKind.MESSAGE:
+            self._message_row(row, row.payload.count(b"\n") + 1 if row.payload else 1)
+
+    def _problem(self, revision: int | None, what: str) -> None:
+        self.problems.append(Problem(self.session.id, revision, what))
