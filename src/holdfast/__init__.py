@@ -1,0 +1,30 @@
+"""Holdfast keeps the conversations of AI agents and chat bots.
+
+import holdfast
+
+store = holdfast.connect("chats.db")
+store.add_user_message("user-42", "My name is Alice")
+history = store.get_chat_history("user-42")
+"""
+
+from holdfast._version import __version__
+from holdfast.model.commit import Commit, Deletion
+from holdfast.model.session import Page, SessionInfo
+from holdfast.rules.history import History
+from holdfast.store.async_store import AsyncSessionStore
+from holdfast.store.connect import connect, connect_async, get_default_session_store
+from holdfast.store.sync_store import SessionStore
+
+__all__ = [
+    "AsyncSessionStore",
+    "Commit",
+    "Deletion",
+    "History",
+    "Page",
+    "SessionInfo",
+    "SessionStore",
+    "__version__",
+    "connect",
+    "connect_async",
+    "get_default_session_store",
+]

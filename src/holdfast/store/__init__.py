@@ -1,0 +1,1 @@
+"""The store: a public face over an engine over a backend."""

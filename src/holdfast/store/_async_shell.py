@@ -1,0 +1,51 @@
+"""How the asynchronous face reaches the engine. `_sync_shell` is its twin for threads."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+from holdfast.model.commit import Commit, Deletion
+from holdfast.model.write import Write
+from holdfast.store.engine import Engine
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AsyncShell:
+    """Commits through the engine's queue and reads on its few reader threads."""
+
+    def __init__(self, engine: Engine, timeout_s: float) -> None:
+        self._engine = engine
+        self._timeout_s = timeout_s
+
+    async def commit(self, write: Write) -> Commit:
+        """Return once the write is durable."""
+        outcome = await self._engine.commit_async(write, self._timeout_s)
+        assert isinstance(outcome, Commit)
+        return outcome
+
+    async def delete(self, write: Write) -> Deletion:
+        """Return once the session is gone."""
+        outcome = await self._engine.commit_async(write, self._timeout_s)
+        assert isinstance(outcome, Deletion)
+        return outcome
+
+    async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a read on a reader thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._engine.readers, lambda: function(*args, **kwargs))
+
+    async def call(
+        self, function: Callable[P, R | Awaitable[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a caller's function, which may be a coroutine function."""
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    async def close(self) -> None:
+        """Commit what is queued, then let go."""
+        await asyncio.to_thread(self._engine.close)

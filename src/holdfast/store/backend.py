@@ -1,0 +1,152 @@
+"""What an engine's implementation must do. `commit` is the only method that changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+from holdfast.errors import HoldfastError
+from holdfast.model.commit import Commit, Deletion
+from holdfast.model.entry import LogRow
+from holdfast.model.session import SessionRow
+from holdfast.model.stats import Stats
+from holdfast.model.write import Write
+
+Outcome: TypeAlias = Commit | Deletion | HoldfastError
+"""What one write of a batch came to; an error means that this write changed nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can promise; its tests skip only what is declared missing here."""
+
+    durable: bool
+    cross_process: bool
+
+
+class HistoryRow(NamedTuple):
+    """One message entry, as far as reading a history needs it."""
+
+    revision: int
+    ordinal: int
+    payload: bytes
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRead:
+    """Message entries of one generation, from one snapshot, oldest first.
+
+    `revision` is the history revision that they make up; `complete` says that the generation's
+    beginning is among them.
+    """
+
+    session: SessionRow
+    revision: int
+    rows: Sequence[HistoryRow]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogRead:
+    """Entries above a revision, from one snapshot, oldest first.
+
+    They never end between a reset and the end of its commit.
+    """
+
+    session: SessionRow
+    rows: Sequence[LogRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which sessions to list: a tenant's, newest first, from below a (updated, pk) pair."""
+
+    tenant: str
+    limit: int
+    below: tuple[int, int] | None = None
+    user_id: str | None = None
+    agent_name: str | None = None
+
+
+class Backend(Protocol):
+    """One store's implementation: plain synchronous code, called from any thread.
+
+    The engine lets one thread at a time between `admit` and `leave`; reads run beside it.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this backend can promise."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A name of the stored data itself: equal for every process that opened it."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for people."""
+        ...
+
+    def open(self) -> None:
+        """Check the store, make it if it is new, and let go of it."""
+        ...
+
+    def admit(self, *, wait: bool) -> bool:
+        """Become the store's one writer, and say whether that worked.
+
+        Without `wait` only if nobody else writes or waits to. With it, after the turns of those who
+        wait already, however long they take; strangers that hold the store are not waited for.
+        """
+        ...
+
+    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do the writes in order, each atomically, all durable when this returns.
+
+        Raises if the batch failed as a whole: `OutcomeUnknown` if it may have happened all the
+        same, any other error if it certainly did not.
+        """
+        ...
+
+    def leave(self) -> None:
+        """Let the next writer in."""
+        ...
+
+    def read_session(self, tenant: str, session_id: str) -> SessionRow | None:
+        """Return a session's row."""
+        ...
+
+    def read_history(
+        self, tenant: str, session_id: str, *, at: int | None = None, last: int | None = None
+    ) -> HistoryRead | None:
+        """Return the history now or at revision `at`; at least the `last` messages of it."""
+        ...
+
+    def read_log(
+        self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None
+    ) -> LogRead | None:
+        """Return the entries above revision `after`, about `limit` of them."""
+        ...
+
+    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+        """Return the sessions that a listing asks for."""
+        ...
+
+    def count(self, tenant: str, session_id: str | None = None) -> Stats:
+        """Count a tenant's sessions and entries, or one session's."""
+        ...
+
+    def check(self) -> list[str]:
+        """Return what the storage itself says is damaged."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; a closed backend opens again when it is used."""
+        ...
+
+    def after_fork(self) -> None:
+        """Forget, in a forked child, whatever belongs to the parent."""
+        ...

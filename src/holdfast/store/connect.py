@@ -1,0 +1,137 @@
+"""`connect`, `connect_async` and the process's shared store."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any
+
+from holdfast.errors import ConfigError
+from holdfast.rules.arguments import check_id
+from holdfast.store.async_store import AsyncSessionStore
+from holdfast.store.engine import Engine
+from holdfast.store.sources import Sources
+from holdfast.store.sqlite.connections import Durability
+from holdfast.store.sync_store import SessionStore
+from holdfast.store.urls import backend_for, default_url
+
+TIMEOUT_S = 30.0
+
+
+def connect(
+    url: str | None = None,
+    *,
+    tenant: str | None = None,
+    durability: Durability = "full",
+    timeout: float = TIMEOUT_S,
+    sources: Sources | None = None,
+) -> SessionStore:
+    """Open a store, and make it if it is new.
+
+    `url` is a path, `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory://`; without one,
+    `HOLDFAST_URL`, else a file in the user's data folder. `tenant` is `HOLDFAST_TENANT` or
+    `"default"`. A write that cannot start within `timeout` seconds raises `Unavailable`.
+    `durability="relaxed"` lets a power failure take the last commits. `sources` gives time and ids,
+    for tests. The store is checked and let go: each process opens connections when it needs them.
+    """
+    sources = sources or Sources()
+    return SessionStore(
+        _engine(url, durability, timeout, sources), _tenant(tenant), sources, timeout
+    )
+
+
+def connect_async(
+    url: str | None = None,
+    *,
+    tenant: str | None = None,
+    durability: Durability = "full",
+    timeout: float = TIMEOUT_S,
+    sources: Sources | None = None,
+) -> Connecting:
+    """Open a store for asyncio, as `connect` does: `await` it, or use it with `async with`."""
+    return Connecting(url, _tenant(tenant), durability, timeout, sources or Sources())
+
+
+class Connecting:
+    """An asynchronous store about to be opened."""
+
+    def __init__(
+        self,
+        url: str | None,
+        tenant: str,
+        durability: Durability,
+        timeout_s: float,
+        sources: Sources,
+    ) -> None:
+        self._engine_arguments = (url, durability, timeout_s, sources)
+        self._store_arguments = (tenant, sources, timeout_s)
+        self._store: AsyncSessionStore | None = None
+
+    async def _open(self) -> AsyncSessionStore:
+        engine = await asyncio.to_thread(_engine, *self._engine_arguments)
+        self._store = AsyncSessionStore(engine, *self._store_arguments)
+        return self._store
+
+    def __await__(self) -> Generator[Any, None, AsyncSessionStore]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> AsyncSessionStore:
+        return await self._open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._store is not None:
+            await self._store.close()
+
+
+_default_lock = threading.Lock()
+_default: SessionStore | None = None
+
+
+def get_default_session_store() -> SessionStore:
+    """Return the process's shared store: `connect()` without arguments, called once."""
+    global _default  # noqa: PLW0603 - one store a process is what this function is for
+    with _default_lock:
+        if _default is None:
+            _default = connect()
+        return _default
+
+
+def _tenant(tenant: str | None) -> str:
+    if tenant is None:
+        tenant = os.environ.get("HOLDFAST_TENANT") or "default"
+    return check_id(tenant, "tenant")
+
+
+def _engine(url: str | None, durability: Durability, timeout_s: float, sources: Sources) -> Engine:
+    if not timeout_s > 0:  # also refuses what is not a number
+        raise ConfigError(f"timeout={timeout_s!r} must be a number of seconds above 0")
+    backend = backend_for(
+        default_url() if url is None else url,
+        durability=durability,
+        timeout_s=timeout_s,
+        sources=sources,
+    )
+    backend.open()
+    engine = Engine(backend, sources)
+    _open_engines.add(engine)
+    return engine
+
+
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Commit what is queued before the process ends."""
+    for engine in list(_open_engines):
+        engine.close()

@@ -1,0 +1,187 @@
+"""The log in memory: for tests and for programs that forget on purpose.
+
+A real backend, held to the whole conformance suite, except that nothing outlives the process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from holdfast.errors import HoldfastError
+from holdfast.model.commit import Deletion
+from holdfast.model.entry import EntryKind, LogRow
+from holdfast.model.session import SessionRow, new_session
+from holdfast.model.stats import Stats
+from holdfast.model.write import KeyRow, Write, WriteKind
+from holdfast.rules.committing import decide
+from holdfast.store.backend import (
+    Capabilities,
+    HistoryRead,
+    HistoryRow,
+    Listing,
+    LogRead,
+    Outcome,
+)
+from holdfast.store.sources import Sources
+
+
+@dataclass(slots=True)
+class _Session:
+    row: SessionRow
+    log: list[LogRow] = field(default_factory=list)
+    keys: dict[str, KeyRow] = field(default_factory=dict)
+
+
+class MemoryBackend:
+    """A store that lives as long as its object."""
+
+    capabilities = Capabilities(durable=False, cross_process=False)
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._sessions: dict[tuple[str, str], _Session] = {}
+        self._pks = itertools.count(1)
+        self._lock = threading.Lock()
+        self.identity = f"memory-{sources.new_id()}"
+        self.location = "memory (nothing is kept)"
+
+    def open(self) -> None:
+        """Do nothing: there is nothing to check."""
+
+    def admit(self, *, wait: bool) -> bool:  # noqa: ARG002 - there is nobody to wait for
+        """Say yes: the engine is the only writer there can be."""
+        return True
+
+    def leave(self) -> None:
+        """Do nothing: no other writer waits."""
+
+    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do the writes in order."""
+        with self._lock:
+            return [self._commit_one(write) for write in writes]
+
+    def _commit_one(self, write: Write) -> Outcome:
+        place = (write.tenant, write.session_id)
+        if write.kind is WriteKind.DELETE:
+            existed = self._sessions.pop(place, None) is not None
+            return Deletion(existed, "done" if existed else "none")
+        session = self._sessions.get(place)
+        row = session.row if session else None
+        recorded = session.keys.get(write.key) if session and write.key is not None else None
+        try:
+            decision = decide(write, row, recorded, self._sources.now_ms(), self)
+        except HoldfastError as error:
+            return error
+        if session is None:
+            session = self._sessions[place] = _Session(decision.session)
+        session.row = decision.session
+        session.log.extend(decision.rows)
+        if decision.key is not None and write.key is not None:
+            session.keys[write.key] = decision.key
+        return decision.commit
+
+    def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
+        """Return the row of a new session; it is stored with its first decision."""
+        return new_session(next(self._pks), tenant, session_id, now)
+
+    def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return the message entries above a revision."""
+        log = self._sessions[session.tenant, session.id].log
+        return [row for row in log if row.revision > revision and row.kind == EntryKind.MESSAGE]
+
+    def read_session(self, tenant: str, session_id: str) -> SessionRow | None:
+        """Return a session's row."""
+        session = self._sessions.get((tenant, session_id))
+        return session.row if session else None
+
+    def read_history(
+        self,
+        tenant: str,
+        session_id: str,
+        *,
+        at: int | None = None,
+        last: int | None = None,  # noqa: ARG002 - the whole history is at hand
+    ) -> HistoryRead | None:
+        """Return the history now or at revision `at`."""
+        with self._lock:
+            session = self._sessions.get((tenant, session_id))
+            if session is None:
+                return None
+            row, log = session.row, session.log[:]
+        upper = row.revision if at is None else at
+        base = row.start
+        for entry in log:
+            if entry.kind == EntryKind.RESET and entry.revision <= upper:
+                if entry.ordinal > upper:  # inside a rewrite's commit: the generation before it
+                    upper = entry.revision - 1
+                    break
+                base = entry.revision
+        found = [
+            HistoryRow(e.revision, e.ordinal, e.payload, e.checksum)
+            for e in log
+            if base < e.revision <= upper and e.kind == EntryKind.MESSAGE
+        ]
+        revision = found[-1].revision if found else base
+        return HistoryRead(row, revision, found, complete=True)
+
+    def read_log(
+        self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None
+    ) -> LogRead | None:
+        """Return the entries above revision `after`."""
+        with self._lock:
+            session = self._sessions.get((tenant, session_id))
+            if session is None:
+                return None
+            row = session.row
+            rows = [entry for entry in session.log if entry.revision > after]
+        if limit is not None and len(rows) > limit:
+            kept = rows[:limit]
+            ends = max((e.ordinal for e in kept if e.kind == EntryKind.RESET), default=0)
+            rows = kept + [entry for entry in rows[limit:] if entry.revision <= ends]
+        return LogRead(row, rows)
+
+    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+        """Return the sessions that a listing asks for."""
+        with self._lock:
+            rows = [session.row for session in self._sessions.values()]
+        rows = [
+            row
+            for row in rows
+            if row.tenant == listing.tenant
+            and (listing.user_id is None or row.user_id == listing.user_id)
+            and (listing.agent_name is None or row.agent_name == listing.agent_name)
+            and (listing.below is None or (row.updated, row.pk) < listing.below)
+        ]
+        rows.sort(key=lambda row: (row.updated, row.pk), reverse=True)
+        return rows[: listing.limit]
+
+    def count(self, tenant: str, session_id: str | None = None) -> Stats:
+        """Count a tenant's sessions and entries, or one session's."""
+        with self._lock:
+            chosen = [
+                session
+                for (owner, name), session in self._sessions.items()
+                if owner == tenant and session_id in (None, name)
+            ]
+            logs = [entry for session in chosen for entry in session.log]
+        return Stats(
+            sessions=len(chosen),
+            messages=sum(session.row.message_count for session in chosen),
+            entries=len(logs),
+            generations=sum(entry.kind == EntryKind.RESET for entry in logs) + len(chosen),
+            size_bytes=sum(len(entry.payload) for entry in logs),
+        )
+
+    def check(self) -> list[str]:
+        """Return nothing: memory has no files to be damaged."""
+        return []
+
+    def close(self) -> None:
+        """Do nothing: the log goes with the object."""
+
+    def after_fork(self) -> None:
+        """Go on with the child's own copy."""
+        self._lock = threading.Lock()

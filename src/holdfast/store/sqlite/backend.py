@@ -1,0 +1,234 @@
+"""The SQLite backend: one writer, many readers, one file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from holdfast.model.entry import LogRow
+from holdfast.model.session import SessionRow
+from holdfast.model.stats import Stats
+from holdfast.model.write import Write
+from holdfast.store.backend import (
+    Capabilities,
+    HistoryRead,
+    HistoryRow,
+    Listing,
+    LogRead,
+    Outcome,
+)
+from holdfast.store.sources import Sources
+from holdfast.store.sqlite import faults
+from holdfast.store.sqlite.connections import Database
+from holdfast.store.sqlite.queries import queries
+from holdfast.store.sqlite.readers import Readers
+from holdfast.store.sqlite.turnstile import Turnstile
+from holdfast.store.sqlite.writer import Writer
+
+_TOP = (1 << 63) - 1
+
+
+class SqliteBackend:
+    """A log in one SQLite file, which any number of processes may share."""
+
+    capabilities = Capabilities(durable=True, cross_process=True)
+
+    def __init__(self, database: Database, sources: Sources) -> None:
+        self._database = database
+        self._sources = sources
+        self._readers = Readers(database)
+        self._turnstile = Turnstile(database.path)
+        self._writer: Writer | None = None
+        self.identity = ""
+
+    @property
+    def location(self) -> str:
+        """The file's path."""
+        return self._database.location
+
+    def open(self) -> None:
+        """Check the file, make it if it is new, and let go of it."""
+        try:
+            self.identity = self._database.prepare(self._sources)
+        except sqlite3.Error as error:
+            raise faults.translated(error, self.location) from error
+
+    def admit(self, *, wait: bool) -> bool:
+        """Take the file's write lock, once it is this process's turn."""
+        if not self._turnstile.enter(wait=wait):
+            return False
+        admitted = False
+        try:
+            admitted = self._usable_writer().begin()
+        except sqlite3.Error as error:
+            raise faults.translated(error, self.location) from error
+        finally:
+            if not admitted:
+                self._turnstile.leave()
+        return admitted
+
+    def _usable_writer(self) -> Writer:
+        old = self._writer
+        if old is not None and not old.broken:
+            return old
+        # A broken one is closed after the new one is open: the last connection to close a file
+        # checkpoints and syncs it, and the broken one must not.
+        self._writer = Writer(self._database, self._sources)
+        if old is not None:
+            old.close()
+        return self._writer
+
+    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do the writes in one transaction."""
+        assert self._writer is not None, "commit comes after admit"
+        return self._writer.commit(writes)
+
+    def leave(self) -> None:
+        """Release the write lock and let the next process in."""
+        try:
+            if self._writer is not None:
+                self._writer.finish()
+        finally:
+            self._turnstile.leave()
+
+    def read_session(self, tenant: str, session_id: str) -> SessionRow | None:
+        """Return a session's row."""
+        with self._readers.snapshot() as connection:
+            return _session(connection, tenant, session_id)
+
+    def read_history(
+        self, tenant: str, session_id: str, *, at: int | None = None, last: int | None = None
+    ) -> HistoryRead | None:
+        """Return the history now or at revision `at`, from one snapshot."""
+        with self._readers.snapshot() as connection:
+            session = _session(connection, tenant, session_id)
+            if session is None:
+                return None
+            if at is None:
+                base, upper = session.base, session.revision
+            else:
+                base, upper = _generation(connection, session, at)
+            if last is None:
+                found = connection.execute(queries()["history"], (base, upper))
+                rows = [HistoryRow._make(row) for row in found]
+                complete = True
+            else:
+                rows, complete = _last_rows(connection, (base, upper), last)
+        revision = rows[-1].revision if rows else base
+        return HistoryRead(session, revision, rows, complete)
+
+    def read_log(
+        self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None
+    ) -> LogRead | None:
+        """Return the entries above revision `after`, from one snapshot."""
+        with self._readers.snapshot() as connection:
+            session = _session(connection, tenant, session_id)
+            if session is None:
+                return None
+            rows = _log(
+                connection,
+                max(after, session.start),
+                session.revision,
+                -1 if limit is None else limit,
+            )
+            ends = max((row.ordinal for row in rows if row.kind == "reset"), default=0)
+            if rows and ends > rows[-1].revision:
+                rows += _log(connection, rows[-1].revision, ends, -1)
+        return LogRead(session, rows)
+
+    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+        """Return the sessions that a listing asks for."""
+        updated, pk = listing.below or (_TOP, _TOP)
+        name, values = "list_sessions", [listing.tenant, updated, pk, listing.limit]
+        values.append(listing.agent_name)
+        if listing.user_id is not None:
+            name = "list_user_sessions"
+            values.append(listing.user_id)
+        with self._readers.snapshot() as connection:
+            return [SessionRow._make(row) for row in connection.execute(queries()[name], values)]
+
+    def count(self, tenant: str, session_id: str | None = None) -> Stats:
+        """Count a tenant's sessions and entries, or one session's."""
+        place = (tenant, session_id)
+        with self._readers.snapshot() as connection:
+            sessions, messages = connection.execute(queries()["count_sessions"], place).fetchone()
+            entries, resets = connection.execute(queries()["count_messages"], place).fetchone()
+            (activity,) = connection.execute(queries()["count_activity"], place).fetchone()
+        return Stats(sessions, messages, entries + activity, resets + sessions, self._size())
+
+    def check(self) -> list[str]:
+        """Return what SQLite's own integrity check finds."""
+        with self._readers.snapshot() as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else found
+
+    def close(self) -> None:
+        """Close every connection; the last one out folds the write-ahead log into the file."""
+        self._readers.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+        self._turnstile.close()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections alone: to close one here would harm the parent's."""
+        inherited = self._readers.abandon()
+        if self._writer is not None:
+            inherited.append(self._writer.connection)
+            self._writer = None
+        for connection in inherited:
+            _never_close(connection)
+        self._turnstile.close()
+
+    def _size(self) -> int:
+        size = 0
+        for suffix in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                size += Path(f"{self._database.path}{suffix}").stat().st_size
+        return size
+
+
+def _session(connection: sqlite3.Connection, tenant: str, session_id: str) -> SessionRow | None:
+    row = connection.execute(queries()["session"], (tenant, session_id)).fetchone()
+    return SessionRow._make(row) if row else None
+
+
+def _generation(connection: sqlite3.Connection, session: SessionRow, at: int) -> tuple[int, int]:
+    """Return the base and the last revision of the generation that holds revision `at`."""
+    for reset, ends in connection.execute(queries()["resets_until"], (session.start, at)):
+        if ends <= at:
+            return reset, at
+        at = reset - 1  # inside a rewrite's commit: the generation before it
+    return session.start, at
+
+
+def _last_rows(
+    connection: sqlite3.Connection, bounds: tuple[int, int], last: int
+) -> tuple[list[HistoryRow], bool]:
+    """Return the entries that hold the last messages, and whether they reach the beginning."""
+    rows: list[HistoryRow] = []
+    if last == 0:
+        return rows, False
+    end: int | None = None
+    for found in connection.execute(queries()["history_backwards"], bounds):
+        row = HistoryRow._make(found)
+        if end is None:
+            end = row.ordinal + row.payload.count(b"\n") + 1
+        rows.append(row)
+        if end - row.ordinal >= last:
+            break
+    rows.reverse()
+    return rows, not rows or rows[0].ordinal == 0
+
+
+def _log(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[LogRow]:
+    found = connection.execute(queries()["log"], (after, until, limit))
+    return [LogRow._make(row) for row in found]
+
+
+def _never_close(connection: sqlite3.Connection) -> None:
+    import ctypes  # needed in forked children only
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -1,0 +1,178 @@
+"""Opening a SQLite file: whose it is, what durability it really gives, which schema it has."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from holdfast.errors import ConfigError, NotSupported
+from holdfast.store.sources import Sources
+from holdfast.store.sqlite import faults
+from holdfast.store.sqlite.queries import migrations, queries
+
+Durability: TypeAlias = Literal["full", "relaxed"]
+
+APPLICATION_ID = 0x484F4C44
+"""`HOLD`, in the file's header: how we know our own files."""
+
+BUSY_TIMEOUT_MS = 100
+_SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
+
+ConnectionFactory: TypeAlias = Callable[[str], sqlite3.Connection]
+
+
+def plain_connection(path: str) -> sqlite3.Connection:
+    """Open a connection that any thread may use, one at a time, with transactions our own."""
+    return sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A SQLite file and how to open it."""
+
+    path: Path
+    durability: Durability
+    timeout_s: float
+    factory: ConnectionFactory = plain_connection
+
+    @property
+    def location(self) -> str:
+        """The file, for people."""
+        return str(self.path)
+
+    def reader(self) -> sqlite3.Connection:
+        """Return a connection that cannot write."""
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def writer(self) -> sqlite3.Connection:
+        """Return a connection whose COMMIT is as durable as was asked for, read back."""
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA secure_delete = ON")
+            wal = _value(connection, "PRAGMA journal_mode") == "wal"
+            # FULL does not sync a rollback journal's deletion, so a transaction could come back.
+            strict = "FULL" if wal else "EXTRA"
+            level = strict if self.durability == "full" else "NORMAL"
+            connection.execute(f"PRAGMA synchronous = {level}")
+            if _value(connection, "PRAGMA synchronous") != _SYNCHRONOUS[level]:
+                raise ConfigError(
+                    f"SQLite does not give synchronous={level} on {self.location}",
+                    code="not_durable",
+                    hint='use another file system, or ask for durability="relaxed"',
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def prepare(self, sources: Sources) -> str:
+        """Check the file, or make it if there is none; return the identity of its data."""
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise ConfigError(
+                f"there is no folder {folder}",
+                code="cannot_open",
+                hint="create it, or choose another path",
+            )
+        connection = self._connect()
+        try:
+            if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
+                self._create(connection, sources)
+            self._require_known_schema(connection)
+            self._require_wal(connection)
+            return str(_value(connection, queries()["store_value"], "identity"))
+        finally:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = self.factory(str(self.path))
+        try:
+            # First of all: the other pragmas may have to wait for a lock.
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self, connection: sqlite3.Connection, sources: Sources) -> None:
+        """Make the schema in an empty file; refuse a file that is somebody else's."""
+        self._until_deadline(lambda: connection.execute("BEGIN IMMEDIATE"))
+        try:
+            if _value(connection, "PRAGMA application_id") == APPLICATION_ID:
+                return  # another process made it while we waited
+            tables = _value(connection, "SELECT count(*) FROM sqlite_master")
+            version = _value(connection, "PRAGMA user_version")
+            if tables or version or _value(connection, "PRAGMA application_id"):
+                raise ConfigError(
+                    f"{self.location} is another program's database",
+                    code="not_ours",
+                    hint="choose another path; the file was left as it is",
+                )
+            for script in migrations():
+                for statement in _statements(script):
+                    connection.execute(statement)
+            connection.execute(queries()["put_store_value"], ("identity", sources.new_id()))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {len(migrations())}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _require_known_schema(self, connection: sqlite3.Connection) -> None:
+        version = _value(connection, "PRAGMA user_version")
+        if version != len(migrations()):
+            raise NotSupported(
+                f"{self.location} has schema version {version}; "
+                f"this Holdfast knows versions up to {len(migrations())}",
+                code="newer_schema",
+                hint="upgrade Holdfast: pip install --upgrade holdfast",
+            )
+
+    def _require_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch the file to a write-ahead log; where that cannot be had, a journal does."""
+        if _value(connection, "PRAGMA journal_mode") == "wal":
+            return
+        mode = self._until_deadline(lambda: _value(connection, "PRAGMA journal_mode = WAL"))
+        if mode != "wal":
+            _value(connection, "PRAGMA journal_mode = DELETE")
+
+    def _until_deadline(self, attempt: Callable[[], object]) -> object:
+        # SQLite does not wait for some locks at all, whatever its busy timeout.
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                return attempt()
+            except sqlite3.OperationalError as error:
+                if not faults.is_busy(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
+
+
+def _value(connection: sqlite3.Connection, statement: str, *parameters: object) -> object:
+    row = connection.execute(statement, parameters).fetchone()
+    return row[0] if row else None
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script: `executescript` would commit the transaction that it stands in."""
+    statements: list[str] = []
+    text = ""
+    for line in script.splitlines(keepends=True):
+        text += line
+        if sqlite3.complete_statement(text):
+            statements.append(text)
+            text = ""
+    return statements

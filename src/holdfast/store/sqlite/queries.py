@@ -1,0 +1,35 @@
+"""Reads the named blocks of `queries.sql` and the numbered files of `schema/`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+
+_VALUES = re.compile(r"VALUES (\((?:[^()]|\([^()]*\))*\))")
+_BLOCK = re.compile(r"^-- (\w+): .*\n((?:(?!^-- \w+: ).*\n?)*)", re.MULTILINE)
+
+
+@functools.cache
+def queries() -> dict[str, str]:
+    """Return the statements of `queries.sql` by name."""
+    text = (resources.files(__package__) / "queries.sql").read_text("utf-8")
+    return {name: body.strip().removesuffix(";") for name, body in _BLOCK.findall(text)}
+
+
+@functools.cache
+def bulk(name: str, rows: int) -> str:
+    """Return a statement whose one row of values stands `rows` times.
+
+    Each step of a statement gives up the interpreter's lock, and getting it back from a busy event
+    loop takes up to 5 ms: so a batch runs few statements, however many writes it holds.
+    """
+    return _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * rows), queries()[name])
+
+
+@functools.cache
+def migrations() -> tuple[str, ...]:
+    """Return the scripts that lead from an empty file to the newest schema, in order."""
+    folder = resources.files(__package__) / "schema"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return tuple(file.read_text("utf-8") for file in files)

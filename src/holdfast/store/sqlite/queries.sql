@@ -1,0 +1,108 @@
+-- session: One session by its tenant and id.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, title, user_id, agent_name, meta
+  FROM sessions WHERE tenant = ? AND id = ?;
+
+-- last_key: The highest key that a session ever had, deleted ones included.
+SELECT seq FROM sqlite_sequence WHERE name = 'sessions';
+
+-- put_sessions: The rows of a batch's sessions, new or changed.
+INSERT INTO sessions (pk, tenant, id, revision, history_revision, base, floor, message_count,
+                      created, updated, title, user_id, agent_name, meta)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (pk) DO UPDATE
+   SET revision = excluded.revision, history_revision = excluded.history_revision,
+       base = excluded.base, floor = excluded.floor, message_count = excluded.message_count,
+       updated = excluded.updated, title = excluded.title, user_id = excluded.user_id,
+       agent_name = excluded.agent_name, meta = excluded.meta;
+
+-- insert_messages: Message and reset entries.
+INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
+VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?);
+
+-- insert_activity: All other entries; they take the same values as a message entry.
+INSERT INTO activity (revision, kind, turn, attempt, at, payload, crc)
+SELECT column1, column2, column4, column5, column6, CAST(column7 AS TEXT), column8
+  FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?));
+
+-- key: What a key recorded.
+SELECT kind, revision, kept FROM keys WHERE session = ? AND key = ?;
+
+-- insert_keys: Keys and what their writes came to.
+INSERT INTO keys (session, key, kind, revision, kept, at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- messages_after: The message entries above a revision, to be carried over by a rewrite.
+SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM messages
+ WHERE revision > ? AND revision <= ? AND kind = 'message' ORDER BY revision;
+
+-- history: The message entries of a generation up to a revision, oldest first.
+SELECT revision, ordinal, CAST(payload AS BLOB), crc
+  FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision;
+
+-- history_backwards: The same, newest first; the reader stops when it has enough.
+SELECT revision, ordinal, CAST(payload AS BLOB), crc
+  FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision DESC;
+
+-- resets_until: The last two resets at or before a revision; one may be the commit it lies in.
+SELECT revision, ordinal FROM messages
+ WHERE revision > ? AND revision <= ? AND kind = 'reset' ORDER BY revision DESC LIMIT 2;
+
+-- log: The entries above a revision of both ranges, in order.
+SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM messages WHERE revision > ?1 AND revision <= ?2
+UNION ALL
+SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM activity WHERE revision > ?1 AND revision <= ?2
+ ORDER BY 1 LIMIT ?3;
+
+-- delete_messages: A session that goes takes its messages.
+DELETE FROM messages WHERE revision > ?1 AND revision <= ?2;
+
+-- delete_activity: A session that goes takes its activity.
+DELETE FROM activity WHERE revision > ?1 AND revision <= ?2;
+
+-- delete_keys: A session that goes takes its keys.
+DELETE FROM keys WHERE session = ?;
+
+-- delete_session: A session that goes.
+DELETE FROM sessions WHERE pk = ?;
+
+-- list_sessions: A tenant's sessions, newest first, below a place.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, title, user_id, agent_name, meta
+  FROM sessions
+ WHERE tenant = ?1 AND (updated, pk) < (?2, ?3) AND (?5 IS NULL OR agent_name = ?5)
+ ORDER BY updated DESC, pk DESC LIMIT ?4;
+
+-- list_user_sessions: The same for one user.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, title, user_id, agent_name, meta
+  FROM sessions
+ WHERE tenant = ?1 AND (updated, pk) < (?2, ?3) AND (?5 IS NULL OR agent_name = ?5)
+   AND user_id = ?6
+ ORDER BY updated DESC, pk DESC LIMIT ?4;
+
+-- count_sessions: How many sessions and current messages a tenant has.
+SELECT count(*), coalesce(sum(message_count), 0)
+  FROM sessions WHERE tenant = ?1 AND (?2 IS NULL OR id = ?2);
+
+-- count_messages: How many message entries and resets a tenant has.
+SELECT count(*), coalesce(sum(m.kind = 'reset'), 0)
+  FROM sessions s JOIN messages m ON m.revision BETWEEN s.pk << 32 AND s.revision
+ WHERE s.tenant = ?1 AND (?2 IS NULL OR s.id = ?2);
+
+-- count_activity: How many other entries a tenant has.
+SELECT count(*)
+  FROM sessions s JOIN activity a ON a.revision BETWEEN s.pk << 32 AND s.revision
+ WHERE s.tenant = ?1 AND (?2 IS NULL OR s.id = ?2);
+
+-- store_value: Something that the store knows about itself.
+SELECT value FROM store WHERE name = ?;
+
+-- put_store_value: Something that the store is to know about itself.
+INSERT INTO store (name, value) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- drop_store_value: Something that is not true any more.
+DELETE FROM store WHERE name = ?;

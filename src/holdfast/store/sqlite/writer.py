@@ -1,0 +1,271 @@
+"""The one connection that writes: batches in, outcomes out.
+
+Inside one `BEGIN IMMEDIATE` the rules are evaluated on session rows held in memory, then everything
+is written in bulk; there is no savepoint per write. Rows cached from earlier batches are true while
+`PRAGMA data_version` says that no other connection has committed. The cache changes only after
+COMMIT returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain
+
+from holdfast.errors import HoldfastError, Unavailable
+from holdfast.model.commit import Deletion, Erasure
+from holdfast.model.entry import EntryKind, LogRow
+from holdfast.model.session import SessionRow, new_session
+from holdfast.model.write import KeyRow, Write, WriteKind
+from holdfast.rules.committing import decide
+from holdfast.store.backend import Outcome
+from holdfast.store.sources import Sources
+from holdfast.store.sqlite import faults
+from holdfast.store.sqlite.connections import Database
+from holdfast.store.sqlite.queries import bulk, queries
+
+MAX_CACHED = 4096
+MAX_CHUNK = 64
+ERASURE = "erasure_pending"
+ERASE_AGAIN_S = 1.0
+
+Place = tuple[str, str]
+
+
+class Writer:
+    """Commits batches on one connection, which holds the write lock from `begin` to `finish`."""
+
+    def __init__(self, database: Database, sources: Sources) -> None:
+        self._database = database
+        self._sources = sources
+        self._cache: dict[Place, SessionRow] = {}
+        self._data_version = -1
+        self.connection = database.writer()
+        self._erasure_due = self._is_erasure_due()
+        self._erase_again_at = 0.0
+        self.broken = False
+
+    def begin(self) -> bool:
+        """Take the write lock; false if another connection holds it."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if faults.is_busy(error):
+                return False
+            raise faults.translated(error, self._database.location) from error
+        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        if version != self._data_version or len(self._cache) > MAX_CACHED:
+            self._cache.clear()
+            self._data_version = version
+        return True
+
+    def finish(self) -> None:
+        """Let go of the write lock; whatever was not committed is undone."""
+        if self.connection.in_transaction:
+            try:
+                self.connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                self.broken = True  # closing the connection undoes it
+
+    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do the writes in the transaction that `begin` opened, and commit it."""
+        try:
+            return self._commit_together(writes)
+        except HoldfastError:
+            raise
+        except sqlite3.Error as error:
+            if faults.is_about_the_disk(error):
+                raise faults.translated(error, self._database.location) from error
+        except Exception:
+            if len(writes) == 1:
+                raise
+        return [self._commit_singly(write) for write in writes]
+
+    def _commit_together(self, writes: Sequence[Write]) -> list[Outcome]:
+        batch = _Batch(self.connection, self._cache, self._sources.now_ms())
+        try:
+            outcomes = [batch.do(write) for write in writes]
+            batch.flush()
+        except BaseException:
+            self.finish()
+            raise
+        self._commit_batch(batch)
+        if batch.deleted:
+            self._erasure_due = True
+            deletion = Deletion(existed=True, erasure=self._erase())
+            return [deletion if isinstance(o, Deletion) and o.existed else o for o in outcomes]
+        if self._erasure_due and self._sources.monotonic_s() > self._erase_again_at:
+            self._erase()
+        return outcomes
+
+    def _commit_batch(self, batch: _Batch) -> None:
+        version = self._data_version
+        self._data_version = -1  # the cache is not true until it is updated, whatever comes between
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # The kernel may report a failed write once and then forget it, so a later sync on this
+            # connection would prove nothing: it is not used again.
+            self.broken = True
+            raise faults.unknown_outcome(error, self._database.location) from error
+        self._cache.update(batch.sessions)
+        for place in batch.deleted:
+            self._cache.pop(place, None)
+        self._data_version = version
+
+    def _commit_singly(self, write: Write) -> Outcome:
+        """Commit one write of a batch that failed, so that a bad one fails alone."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            return self._commit_together([write])[0]
+        except HoldfastError as error:
+            return error
+        except sqlite3.Error as error:
+            return faults.translated(error, self._database.location)
+        except Exception as error:  # noqa: BLE001 - see commit
+            return Unavailable(
+                f"session {write.session_id!r} cannot take this write: {error!r}", retryable=False
+            )
+
+    def _erase(self) -> Erasure:
+        """Empty the write-ahead log, which holds what deleted sessions were, unless one reads it.
+
+        What cannot be done now is remembered in the file, shown by doctor and tried again.
+        """
+        self._erase_again_at = self._sources.monotonic_s() + ERASE_AGAIN_S
+        try:
+            (blocked, *_) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if blocked:
+                return "pending"
+            self.connection.execute(queries()["drop_store_value"], (ERASURE,))
+        except sqlite3.OperationalError:
+            return "pending"
+        self._erasure_due = False
+        return "done"
+
+    def close(self) -> None:
+        """Close the connection; what is still to be erased is tried once more."""
+        if self._erasure_due and not self.broken:
+            self._erase()
+        with contextlib.suppress(sqlite3.Error):
+            self.connection.close()
+
+    def _is_erasure_due(self) -> bool:
+        found = self.connection.execute(queries()["store_value"], (ERASURE,)).fetchone()
+        return found is not None
+
+
+class _Batch:
+    """What a batch is to write, and the sessions as its earlier writes left them."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, known: dict[Place, SessionRow], now: int
+    ) -> None:
+        self.sessions: dict[Place, SessionRow] = {}
+        self.deleted: set[Place] = set()
+        self._connection = connection
+        self._known = known
+        self._now = now
+        self._queries = queries()
+        self._messages: list[LogRow] = []
+        self._activity: list[LogRow] = []
+        self._keys: dict[tuple[int, str], KeyRow] = {}
+        self._changed: dict[int, SessionRow] = {}
+        self._last_key: int | None = None
+
+    def do(self, write: Write) -> Outcome:
+        """Decide one write; what it adds is written with the whole batch."""
+        place = (write.tenant, write.session_id)
+        session = self._session(place)
+        if write.kind is WriteKind.DELETE:
+            return self._delete(place, session)
+        recorded = None
+        if session is not None and write.key is not None:
+            recorded = self._key(session.pk, write.key)
+        try:
+            decision = decide(write, session, recorded, self._now, self)
+        except HoldfastError as error:
+            return error
+        row = decision.session
+        self.sessions[place] = row
+        self.deleted.discard(place)
+        if decision.rows or session is None:
+            self._changed[row.pk] = row
+        for entry in decision.rows:
+            if entry.kind in (EntryKind.MESSAGE, EntryKind.RESET):
+                self._messages.append(entry)
+            else:
+                self._activity.append(entry)
+        if decision.key is not None and write.key is not None:
+            self._keys[row.pk, write.key] = decision.key
+        return decision.commit
+
+    def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
+        """Return the row of a new session, with a key that none had before."""
+        if self._last_key is None:
+            found = self._connection.execute(self._queries["last_key"]).fetchone()
+            self._last_key = found[0] if found else 0
+        self._last_key += 1
+        return new_session(self._last_key, tenant, session_id, now)
+
+    def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return the message entries above a revision, the batch's own included."""
+        self.flush()
+        rows = self._connection.execute(
+            self._queries["messages_after"], (revision, session.revision)
+        )
+        return [LogRow._make(row) for row in rows]
+
+    def flush(self) -> None:
+        """Write everything that was decided so far."""
+        self._run("insert_messages", self._messages)
+        self._run("insert_activity", self._activity)
+        self._run(
+            "insert_keys",
+            [
+                (pk, key, k.kind, k.revision, k.kept, self._now)
+                for (pk, key), k in self._keys.items()
+            ],
+        )
+        self._run("put_sessions", list(self._changed.values()))
+        self._messages, self._activity, self._keys, self._changed = [], [], {}, {}
+
+    def _run(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Run a statement for all rows, in chunks of few sizes: each is prepared once."""
+        start = 0
+        while start < len(rows):
+            size = min(MAX_CHUNK, 1 << ((len(rows) - start).bit_length() - 1))
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            self._connection.execute(bulk(name, size), values)
+            start += size
+
+    def _session(self, place: Place) -> SessionRow | None:
+        if place in self.deleted:
+            return None
+        found = self.sessions.get(place) or self._known.get(place)
+        if found is None:
+            row = self._connection.execute(self._queries["session"], place).fetchone()
+            if row is not None:
+                found = self.sessions[place] = SessionRow._make(row)
+        return found
+
+    def _key(self, pk: int, key: str) -> KeyRow | None:
+        if waiting := self._keys.get((pk, key)):
+            return waiting
+        row = self._connection.execute(self._queries["key"], (pk, key)).fetchone()
+        return KeyRow(*row) if row else None
+
+    def _delete(self, place: Place, session: SessionRow | None) -> Deletion:
+        if session is None:
+            return Deletion(existed=False, erasure="none")
+        self.flush()
+        for table in ("messages", "activity"):
+            extent = (session.start, session.revision)
+            self._connection.execute(self._queries[f"delete_{table}"], extent)
+        for table in ("keys", "session"):
+            self._connection.execute(self._queries[f"delete_{table}"], (session.pk,))
+        self._connection.execute(self._queries["put_store_value"], (ERASURE, str(self._now)))
+        self.sessions.pop(place, None)
+        self.deleted.add(place)
+        return Deletion(existed=True, erasure="pending")

@@ -1,0 +1,300 @@
+# Generated from async_store.py by scripts/generate_sync.py: do not edit.
+"""The public store: sessions and their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast.errors import Conflict, SessionNotFound
+from holdfast.model.commit import Commit, Deletion
+from holdfast.model.entry import Entry
+from holdfast.model.message import Message
+from holdfast.model.session import Page, SessionInfo
+from holdfast.model.stats import Stats
+from holdfast.rules.history import History
+from holdfast.rules.verification import Verification
+from holdfast.store._sync_shell import SyncShell
+from holdfast.store.engine import Engine
+from holdfast.store.reading import Reading
+from holdfast.store.sources import Sources
+from holdfast.store.writing import Writing
+
+
+class SessionStore:
+    """Sessions of one tenant in one store; `connect` makes it.
+
+    Writes are durable when they return, and every write is atomic. Reads see one committed state
+    and never take a write lock. Any number of tasks, threads and processes may share a session.
+    A session id is any text of 1 to 512 bytes of UTF-8, used exactly.
+    """
+
+    def __init__(self, engine: Engine, tenant: str, sources: Sources, timeout_s: float) -> None:
+        self._engine = engine
+        self._shell = SyncShell(engine, timeout_s)
+        self._reading = Reading(engine.backend, tenant)
+        self._writing = Writing(self._reading, tenant, sources)
+        self._tenant = tenant
+
+    @property
+    def tenant(self) -> str:
+        """The tenant whose sessions these are."""
+        return self._tenant
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for people."""
+        return self._engine.backend.location
+
+    # Adding
+
+    def add_message(
+        self,
+        session_id: str,
+        role: str,
+        content: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        tool_calls: Sequence[Mapping[str, Any]] | None = None,
+        tool_call_id: str | None = None,
+        key: str | None = None,
+    ) -> Commit:
+        """Append one message; creates the session.
+
+        `content` is text, a list of parts, or `None` beside `tool_calls`. The same `key` again
+        writes nothing and returns the first outcome. Raises `InvalidMessage`.
+        """
+        message: Message = {"role": role, "content": content}
+        if tool_calls is not None:
+            message["tool_calls"] = tool_calls
+        if tool_call_id is not None:
+            message["tool_call_id"] = tool_call_id
+        if metadata is not None:
+            message["metadata"] = metadata
+        return self._shell.commit(self._writing.add(session_id, [message], path="message", key=key))
+
+    def add_user_message(
+        self,
+        session_id: str,
+        content: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Commit:
+        """Append what the user said; as `add_message`."""
+        return self.add_message(session_id, "user", content, metadata=metadata, key=key)
+
+    def add_assistant_message(
+        self,
+        session_id: str,
+        content: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        tool_calls: Sequence[Mapping[str, Any]] | None = None,
+        key: str | None = None,
+    ) -> Commit:
+        """Append what the assistant said; as `add_message`."""
+        return self.add_message(
+            session_id, "assistant", content, metadata=metadata, tool_calls=tool_calls, key=key
+        )
+
+    def add_messages(
+        self,
+        session_id: str,
+        messages: Sequence[Message],
+        *,
+        expected_revision: int | None = None,
+        key: str | None = None,
+    ) -> Commit:
+        """Append messages together: all of them, next to each other, or none.
+
+        With `expected_revision` the history must still be at that revision, else `Conflict`, and
+        nothing is written. Raises `InvalidMessage`, which names the value at fault.
+        """
+        return self._shell.commit(
+            self._writing.add(
+                session_id,
+                messages,
+                path="messages[{}]",
+                expected_revision=expected_revision,
+                key=key,
+            )
+        )
+
+    # Reading
+
+    def get_chat_history(
+        self,
+        session_id: str,
+        max_messages: int | None = None,
+        *,
+        at: int | None = None,
+        repair: bool = True,
+    ) -> History:
+        """Return the history as a model provider takes it, oldest first; `[]` if there is none.
+
+        At most the last `max_messages`, never beginning inside a tool exchange; as it was at
+        revision `at`. Unless `repair` is false, open tool calls are closed and stray results left
+        out, in this view only. The result remembers its revision for `set_chat_history`.
+        """
+        return self._shell.read(
+            self._reading.history, session_id, max_messages, at, repaired=repair
+        )
+
+    def get_messages(
+        self, session_id: str, max_messages: int | None = None, *, at: int | None = None
+    ) -> list[Message]:
+        """Return the stored messages whole: ids, times, metadata and every other key."""
+        return self._shell.read(self._reading.messages, session_id, max_messages, at)
+
+    def read_entries(
+        self, session_id: str, after: int = 0, limit: int | None = None
+    ) -> list[Entry]:
+        """Return the log itself above revision `after`, oldest first.
+
+        About `limit` entries: never an end between a rewrite's reset and its last message. Raises
+        `SessionNotFound`, also if `after` is a revision of a deleted session with this id.
+        """
+        return self._shell.read(self._reading.entries, session_id, after, limit)
+
+    # Changing a history
+
+    def set_chat_history(
+        self,
+        session_id: str,
+        messages: Sequence[Message],
+        *,
+        base_revision: int | None = None,
+        key: str | None = None,
+    ) -> Commit:
+        """Save a history that was read, changed and is now handed back; nobody's messages are lost.
+
+        The base is the `History`'s revision, or `base_revision`. A list that begins with the whole
+        history at its base is appended to whatever the history is now; any other is a rewrite, and
+        messages added after the base follow it (`Commit.kept`). Two rewrites from one base: the
+        later raises `Conflict` and writes nothing. Without a base the history becomes exactly this
+        list. Atomic: no reader sees anything between before and after. A `History` that was saved
+        equals what is stored then, and may be saved again.
+        """
+        write = self._shell.read(self._writing.save, session_id, messages, base_revision, key)
+        commit = self._shell.commit(write)
+        if isinstance(messages, History):
+            stored = self._shell.read(
+                self._reading.saved_history, session_id, commit.history_revision
+            )
+            if stored is not None:
+                messages.settle(stored)
+        return commit
+
+    def edit_history(
+        self,
+        session_id: str,
+        function: Callable[[History], Sequence[Message] | Sequence[Message] | None | None],
+    ) -> Commit:
+        """Read the history, apply `function`, save; from the start again on `Conflict`.
+
+        `function` returns the new history, or changes the one it is given and returns `None`. It
+        may be called several times, so it should do nothing else.
+        """
+        while True:
+            history = self.get_chat_history(session_id)
+            edited = self._shell.call(function, history)
+            if edited is None:
+                edited = history
+            try:
+                return self.set_chat_history(session_id, History(edited, history.origin))
+            except Conflict as conflict:
+                if conflict.code != Conflict.default_code:
+                    raise
+
+    def clear_session(self, session_id: str) -> bool:
+        """Begin an empty history and say whether there were messages; the past stays readable."""
+        try:
+            commit = self._shell.commit(self._writing.clear(session_id))
+        except SessionNotFound:
+            return False
+        return commit.removed > 0
+
+    # Sessions
+
+    def create_session(
+        self,
+        session_id: str | None = None,
+        *,
+        title: str | None = None,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SessionInfo:
+        """Create a session, with an id of its own if none is given; `Conflict` if it exists."""
+        write = self._writing.create(
+            session_id, title=title, user_id=user_id, agent_name=agent_name, metadata=metadata
+        )
+        self._shell.commit(write)
+        return self.get_session(write.session_id)
+
+    def get_session(self, session_id: str) -> SessionInfo:
+        """Return what is known about a session; `SessionNotFound` if there is none."""
+        return self._shell.read(self._reading.session, session_id)
+
+    def session_exists(self, session_id: str) -> bool:
+        """Say whether there is such a session."""
+        return self._shell.read(self._reading.exists, session_id)
+
+    def list_sessions(
+        self,
+        limit: int = 50,
+        *,
+        cursor: str | None = None,
+        user_id: str | None = None,
+        agent_name: str | None = None,
+    ) -> Page[SessionInfo]:
+        """Return up to `limit` sessions, the one changed last first.
+
+        Pass the page's `next_cursor` as `cursor` for the next one; it is `None` at the end.
+        """
+        return self._shell.read(self._reading.sessions, limit, cursor, user_id, agent_name)
+
+    def rename_session(self, session_id: str, title: str | None) -> SessionInfo:
+        """Give a session another title; `SessionNotFound` if there is none."""
+        self._shell.commit(self._writing.rename(session_id, title))
+        return self.get_session(session_id)
+
+    def update_session_metadata(self, session_id: str, **fields: Any) -> SessionInfo:
+        """Set these keys of a session's metadata, leave the others; `SessionNotFound` if none."""
+        self._shell.commit(self._writing.change(session_id, {"metadata": fields}))
+        return self.get_session(session_id)
+
+    def delete_session(self, session_id: str) -> Deletion:
+        """Delete a session and everything it has; true if there was one.
+
+        The bytes are overwritten too; `erasure` says whether that is done already. Its revisions
+        and keys never fit a new session with the same id.
+        """
+        return self._shell.delete(self._writing.delete(session_id))
+
+    # The whole store
+
+    def stats(self, session_id: str | None = None) -> Stats:
+        """Count this tenant's sessions, messages and entries, or those of one session."""
+        return self._shell.read(self._reading.stats, session_id)
+
+    def verify(self, session_id: str | None = None) -> Verification:
+        """Recompute every checksum and count, of one session or of all; true if all is well."""
+        return self._shell.read(self._reading.verify, session_id)
+
+    def close(self) -> None:
+        """Commit what is queued, then let go of the store. Closing twice is harmless."""
+        self._shell.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

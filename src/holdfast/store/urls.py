@@ -1,0 +1,103 @@
+"""From a URL, or a plain path, to a backend."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+from holdfast.errors import ConfigError, NotSupported
+from holdfast.store.backend import Backend
+from holdfast.store.memory import MemoryBackend
+from holdfast.store.sources import Sources
+from holdfast.store.sqlite.backend import SqliteBackend
+from holdfast.store.sqlite.connections import Database, Durability
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+def default_url() -> str:
+    """Return `HOLDFAST_URL`, else the path of a file in the user's data folder, which is made."""
+    url = os.environ.get("HOLDFAST_URL")
+    if url:
+        return url
+    folder = _data_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {folder} cannot be made: {error.strerror}",
+            code="cannot_open",
+            hint="set HOLDFAST_URL, or pass a path to connect()",
+        ) from error
+    return str(folder / "holdfast.db")
+
+
+def backend_for(url: str, *, durability: Durability, timeout_s: float, sources: Sources) -> Backend:
+    """Return the backend that a URL names; a scheme that is not ours is never a file's name."""
+    if not url or "\0" in url:
+        raise ConfigError(
+            f"{url!r} is not a store's address", hint='pass a path such as "chats.db"'
+        )
+    if durability not in ("full", "relaxed"):
+        raise ConfigError(
+            f"durability={durability!r} is unknown", hint='use "full" (the default) or "relaxed"'
+        )
+    found = _SCHEME.match(url)
+    if found is None or _is_drive(found.group(1)):
+        return _sqlite(url, durability, timeout_s, sources)
+    scheme = found.group(1).lower()
+    if scheme == "memory":
+        return MemoryBackend(sources)
+    if scheme == "sqlite":
+        return _sqlite(_sqlite_path(url), durability, timeout_s, sources)
+    if scheme in ("postgresql", "postgres"):
+        raise NotSupported(
+            "this version of Holdfast has no PostgreSQL backend yet",
+            hint="use a SQLite file: holdfast.connect('chats.db')",
+        )
+    if scheme in ("redis", "rediss"):
+        raise ConfigError(
+            "Redis acknowledges writes before they are on a disk, so it cannot keep our promises",
+            hint="use a SQLite file, or PostgreSQL",
+        )
+    raise ConfigError(
+        f"{scheme!r} is not a kind of store",
+        hint="use sqlite:///chats.db, a plain path, postgresql://… or memory://; "
+        "a file whose name holds a colon is written ./that:name",
+    )
+
+
+def _sqlite_path(url: str) -> str:
+    """Return the path of `sqlite:///relative` or `sqlite:////absolute`."""
+    if not url.lower().startswith("sqlite:///") or len(url) == len("sqlite:///"):
+        raise ConfigError(
+            f"{url!r} names no file", hint="write sqlite:///chats.db or sqlite:////srv/chats.db"
+        )
+    path = unquote(url[len("sqlite:///") :])
+    if "?" in path:
+        raise ConfigError(f"{url!r} holds options", hint="pass options to connect() by name")
+    return path
+
+
+def _sqlite(text: str, durability: Durability, timeout_s: float, sources: Sources) -> Backend:
+    if text == ":memory:":
+        raise ConfigError("':memory:' is not a store", hint="use memory://")
+    path = Path(text).expanduser().absolute()  # the program may change its folder later
+    return SqliteBackend(Database(path, durability, timeout_s), sources)
+
+
+def _is_drive(scheme: str) -> bool:
+    return len(scheme) == 1
+
+
+def _data_folder() -> Path:
+    if sys.platform == "win32":
+        root = os.environ.get("LOCALAPPDATA")
+        return Path(root) / "holdfast" if root else Path.home() / "AppData/Local/holdfast"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Application Support/holdfast"
+    root = os.environ.get("XDG_DATA_HOME")
+    return Path(root) / "holdfast" if root else Path.home() / ".local/share/holdfast"

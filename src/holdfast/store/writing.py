@@ -1,0 +1,187 @@
+"""The writes that the public methods send: checked arguments in, `Write` values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zlib import crc32
+
+from holdfast.errors import InvalidArgument, InvalidMessage
+from holdfast.model.entry import EntryKind, NewEntry
+from holdfast.model.message import Message
+from holdfast.model.write import Creation, Reset, Write, WriteKind
+from holdfast.rules import codec
+from holdfast.rules.arguments import check_count, check_id, check_optional_count, check_optional_id
+from holdfast.rules.history import History
+from holdfast.rules.saving import plan_saving
+from holdfast.store.reading import Reading
+from holdfast.store.sources import Sources
+
+
+class Writing:
+    """Builds one tenant's writes."""
+
+    def __init__(self, reading: Reading, tenant: str, sources: Sources) -> None:
+        self._reading = reading
+        self._tenant = tenant
+        self._sources = sources
+
+    def add(
+        self,
+        session_id: str,
+        messages: Sequence[Message],
+        *,
+        path: str,
+        expected_revision: int | None = None,
+        key: str | None = None,
+    ) -> Write:
+        """Append messages, as one entry."""
+        if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
+            raise InvalidMessage(
+                f"messages must be a list of messages, not {type(messages).__name__}"
+            )
+        stamp = self._stamp()
+        lines = [
+            codec.encode_message(message, path.format(index), stamp)
+            for index, message in enumerate(messages)
+        ]
+        return Write(
+            tenant=self._tenant,
+            session_id=check_id(session_id),
+            kind=WriteKind.ADD,
+            entries=(codec.new_entry(EntryKind.MESSAGE, lines),) if lines else (),
+            expected_revision=check_optional_count(expected_revision, "expected_revision"),
+            key=check_optional_id(key, "key"),
+        )
+
+    def save(
+        self,
+        session_id: str,
+        messages: Sequence[Message],
+        base_revision: int | None = None,
+        key: str | None = None,
+    ) -> Write:
+        """Append to, rewrite or replace a history, as `rules.saving` says; this reads."""
+        check_id(session_id)
+        base, payloads = self._base(session_id, messages, base_revision)
+        saving = plan_saving(messages, payloads, may_append=base is not None, stamp=self._stamp())
+        reset = None
+        entries: tuple[NewEntry, ...] = ()
+        if saving.appends:
+            lines = saving.lines
+            entries = (codec.new_entry(EntryKind.MESSAGE, lines),) if lines else ()
+        else:
+            reset = _reset("replace" if base is None else "rewrite", base)
+            entries = codec.chunked(saving.lines)
+        return Write(
+            tenant=self._tenant,
+            session_id=session_id,
+            kind=WriteKind.SAVE,
+            entries=entries,
+            reset=reset,
+            base_revision=base,
+            key=check_optional_id(key, "key"),
+        )
+
+    def clear(self, session_id: str) -> Write:
+        """Begin an empty generation."""
+        return Write(
+            tenant=self._tenant,
+            session_id=check_id(session_id),
+            kind=WriteKind.CLEAR,
+            reset=_reset("clear", None),
+            creation=Creation.FORBIDDEN,
+        )
+
+    def create(
+        self,
+        session_id: str | None,
+        *,
+        title: str | None,
+        user_id: str | None,
+        agent_name: str | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Write:
+        """Create a session that is not there yet."""
+        if session_id is None:
+            session_id = self._sources.new_id()
+        changes: dict[str, Any] = {
+            "title": _text(title, "title"),
+            "user_id": check_optional_id(user_id, "user_id"),
+            "agent_name": check_optional_id(agent_name, "agent_name"),
+        }
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if metadata is not None:
+            changes["metadata"] = _mapping(metadata, "metadata")
+        return Write(
+            tenant=self._tenant,
+            session_id=check_id(session_id),
+            kind=WriteKind.CREATE,
+            entries=(_meta(changes),) if changes else (),
+            creation=Creation.REQUIRED,
+        )
+
+    def change(self, session_id: str, changes: Mapping[str, Any]) -> Write:
+        """Change a session's title or metadata."""
+        return Write(
+            tenant=self._tenant,
+            session_id=check_id(session_id),
+            kind=WriteKind.CHANGE,
+            entries=(_meta(changes),),
+            creation=Creation.FORBIDDEN,
+        )
+
+    def rename(self, session_id: str, title: str | None) -> Write:
+        """Change a session's title."""
+        return self.change(session_id, {"title": _text(title, "title")})
+
+    def delete(self, session_id: str) -> Write:
+        """Delete a session with everything that it has."""
+        return Write(tenant=self._tenant, session_id=check_id(session_id), kind=WriteKind.DELETE)
+
+    def _stamp(self) -> codec.Stamp:
+        return self._sources.message_id, self._sources.now_text()
+
+    def _base(
+        self, session_id: str, messages: Sequence[Message], base_revision: int | None
+    ) -> tuple[int | None, tuple[bytes, ...]]:
+        """Return the revision to save on, if any, and the payloads that dicts may stand for."""
+        origin = messages.origin if isinstance(messages, History) else None
+        own = origin is not None and origin.source == self._reading.source(session_id)
+        if own and origin is not None and origin.partial:
+            raise InvalidMessage(
+                "this history was read with max_messages, so the rest of it would be lost",
+                hint="read it without a limit, or add messages with add_messages",
+            )
+        if base_revision is not None:
+            if check_count(base_revision, "base_revision") == 0:
+                return 0, ()
+            found = self._reading.history(session_id, at=base_revision).origin
+            assert found is not None
+            return found.revision, found.payloads
+        if origin is not None:
+            return (origin.revision if own and not origin.pinned else None), origin.payloads
+        current = self._reading.history(session_id, repaired=False).origin
+        return None, current.payloads if current else ()
+
+
+def _reset(reason: str, base: int | None) -> Reset:
+    payload = codec.encode({"reason": reason, "base": base})
+    return Reset(payload, crc32(payload), base)
+
+
+def _meta(changes: Mapping[str, Any]) -> NewEntry:
+    plain = codec.encodable(changes, "")
+    return codec.new_entry(EntryKind.META, [codec.encode(plain)])
+
+
+def _mapping(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(f"{name} must be a mapping, not {type(value).__name__}")
+    return value
+
+
+def _text(value: object, name: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument(f"{name} must be text, not {type(value).__name__}")
+    return value
