@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Details: TypeAlias = tuple[str | None, str | None, str | None, str]
+"""A session's title, user, agent, and metadata as JSON."""
 
 REVISION_BITS = 32
 """A session's revisions start at its key times 2^32: no revision fits two sessions of one store."""
@@ -33,6 +36,11 @@ class SessionRow(NamedTuple):
     user_id: str | None
     agent_name: str | None
     meta: str
+
+    @property
+    def details(self) -> Details:
+        """What meta entries change."""
+        return self.title, self.user_id, self.agent_name, self.meta
 
     @property
     def start(self) -> int:

@@ -7,15 +7,15 @@ conformance suite.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from holdfast.errors import Conflict, SessionNotFound
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, LogRow, NewEntry
-from holdfast.model.session import SessionRow
+from holdfast.model.session import Details, SessionRow
 from holdfast.model.write import Creation, KeyRow, Reset, Write
 from holdfast.rules import codec
 
@@ -120,7 +120,7 @@ class _Change:
         self.history_revision = session.history_revision
         self.base = session.base
         self.message_count = session.message_count
-        self.details = session[10:]  # title, user_id, agent_name, meta
+        self.details = session.details
         self.rows: list[LogRow] = []
 
     def apply(self, log: Log) -> Decision:
@@ -182,7 +182,7 @@ class _Change:
             self.message_count += new.count
             self.history_revision = self.revision
         elif new.kind is EntryKind.META:
-            self._change_details(new.payload)
+            self.details = changed_details(self.details, codec.decode_object(new.payload))
         self._row(new, ordinal)
 
     def _row(self, new: NewEntry, ordinal: int) -> None:
@@ -199,16 +199,15 @@ class _Change:
             )
         )
 
-    def _change_details(self, payload: bytes) -> None:
-        """Apply a meta entry: the session's row is a projection of its meta entries."""
-        title, user_id, agent_name, meta = self.details
-        changes = codec.decode_object(payload)
-        if "metadata" in changes:
-            merged = {**codec.decode_object(meta.encode()), **changes["metadata"]}
-            meta = codec.encode(merged).decode()
-        self.details = (
-            changes.get("title", title),
-            changes.get("user_id", user_id),
-            changes.get("agent_name", agent_name),
-            meta,
-        )
+
+def changed_details(details: Details, changes: Mapping[str, Any]) -> Details:
+    """Apply a meta entry: the session's row is a projection of its meta entries."""
+    title, user_id, agent_name, meta = details
+    if "metadata" in changes:
+        meta = codec.encode({**codec.decode_object(meta.encode()), **changes["metadata"]}).decode()
+    return (
+        changes.get("title", title),
+        changes.get("user_id", user_id),
+        changes.get("agent_name", agent_name),
+        meta,
+    )

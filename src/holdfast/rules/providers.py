@@ -6,6 +6,7 @@ Source: https://docs.anthropic.com/en/api/messages (system apart from the messag
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -25,12 +26,13 @@ def to_anthropic(history: Iterable[Message]) -> AnthropicMessages:
     """Return the system texts, joined by blank lines, and the other messages with merged roles."""
     system: list[str] = []
     messages: list[Message] = []
+    ids = _Ids()
     for message in history:
         role = message["role"]
         if role in ("system", "developer"):
             system.append(_text(message["content"]))
             continue
-        blocks = _blocks(message)
+        blocks = _blocks(message, ids)
         if not blocks:
             continue  # the API refuses a message without content
         target = "assistant" if role == "assistant" else "user"
@@ -41,25 +43,45 @@ def to_anthropic(history: Iterable[Message]) -> AnthropicMessages:
     return AnthropicMessages("\n\n".join(system), messages)
 
 
-def _blocks(message: Message) -> list[dict[str, Any]]:
+class _Ids:
+    """Call ids, told apart where a model used one again: the API wants each once in a request."""
+
+    def __init__(self) -> None:
+        self._uses: Counter[str] = Counter()
+
+    def called(self, call: str) -> str:
+        self._uses[call] += 1
+        return self.latest(call)
+
+    def latest(self, call: str) -> str:
+        uses = self._uses[call]
+        return call if uses <= 1 else f"{call}-{uses}"
+
+
+def _blocks(message: Message, ids: _Ids) -> list[dict[str, Any]]:
     content = message["content"]
     if message["role"] == "tool":
         return [
             {
                 "type": "tool_result",
-                "tool_use_id": message["tool_call_id"],
+                "tool_use_id": ids.latest(message["tool_call_id"]),
                 "content": content if isinstance(content, str) else _parts(content),
             }
         ]
     blocks = _parts(content)
-    blocks.extend(_tool_use(call) for call in message.get("tool_calls") or ())
+    blocks.extend(_tool_use(call, ids) for call in message.get("tool_calls") or ())
     return blocks
 
 
 def _parts(content: object) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content.strip() else []
-    return [_part(part) for part in content] if isinstance(content, list) else []
+    parts = content if isinstance(content, list) else []
+    return [_part(part) for part in parts if not _is_blank(part)]
+
+
+def _is_blank(part: dict[str, Any]) -> bool:
+    return part.get("type") == "text" and not str(part.get("text") or "").strip()
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
@@ -76,12 +98,14 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image", "source": source}
 
 
-def _tool_use(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function") or {}
+def _tool_use(call: dict[str, Any], ids: _Ids) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        function = {}
     return {
         "type": "tool_use",
-        "id": call["id"],
-        "name": function.get("name", ""),
+        "id": ids.called(call["id"]),
+        "name": str(function.get("name") or "unknown"),
         "input": _arguments(function.get("arguments")),
     }
 

@@ -20,7 +20,7 @@ def repair(messages: list[Message]) -> list[Message]:
     """
     if all(len(message) == PLAIN_KEYS for message in messages):  # no calls, no results
         return messages
-    results = _pair(messages)
+    results = exchanges(messages)
     whole: list[Message] = []
     for index, message in enumerate(messages):
         if message["role"] == "tool":
@@ -31,7 +31,7 @@ def repair(messages: list[Message]) -> list[Message]:
     return whole
 
 
-def _pair(messages: list[Message]) -> dict[int, list[tuple[str, int | None]]]:
+def exchanges(messages: list[Message]) -> dict[int, list[tuple[str, int | None]]]:
     """Return each calling message's call ids and the indexes of their results."""
     pairs: dict[int, list[tuple[str, int | None]]] = {}
     waiting: dict[str, list[tuple[int, int]]] = {}
@@ -41,7 +41,7 @@ def _pair(messages: list[Message]) -> dict[int, list[tuple[str, int | None]]]:
             if open_calls:
                 caller, position = open_calls.pop(0)
                 pairs[caller][position] = (pairs[caller][position][0], index)
-        elif message["role"] == "assistant" and "tool_calls" in message:
+        elif message["role"] == "assistant" and message.get("tool_calls"):
             ids = [str(call["id"]) for call in message["tool_calls"]]
             pairs[index] = [(call, None) for call in ids]
             for call in ids:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from holdfast.errors import CorruptEntry
-from holdfast.model.entry import EntryKind, LogRow, MessageEntry
-from holdfast.model.session import SessionRow
+from holdfast.model.entry import EntryKind, LogRow, MessageEntry, MetaEntry
+from holdfast.model.session import Details, SessionRow
 from holdfast.rules import projection
+from holdfast.rules.committing import changed_details
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class SessionCheck:
         self._base = session.start
         self._in_generation = 0
         self._reset_ends = 0
-        self._details = session._replace(title=None, user_id=None, agent_name=None, meta="{}")
+        self._details: Details = (None, None, None, "{}")
 
     def walk(self, rows: Iterable[LogRow]) -> None:
         """Check the next rows."""
@@ -63,7 +64,9 @@ class SessionCheck:
                 continue
             if isinstance(entry, MessageEntry):
                 self._message_row(row, len(entry.messages))
-            elif row.kind == EntryKind.RESET:
+            elif isinstance(entry, MetaEntry):
+                self._details = changed_details(self._details, entry.changes)
+            else:
                 self._reset_row(row)
 
     def finish(self) -> list[Problem]:
@@ -73,9 +76,10 @@ class SessionCheck:
             ("history revision", row.history_revision, self._history_revision),
             ("base", row.base, self._base),
             ("message count", row.message_count, self._in_generation),
+            ("title, user, agent and metadata", row.details, self._details),
         ):
             if stated != found:
-                self._problem(None, f"the row's {name} is {stated}, the log's {found}")
+                self._problem(None, f"the row's {name}: {stated}; the log's: {found}")
         if row.revision < self._revision:
             self._problem(None, f"the row's revision {row.revision} is below {self._revision}")
         if self._reset_ends > self._revision:

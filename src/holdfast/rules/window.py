@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from holdfast.model.message import Message
+from holdfast.rules.repair import exchanges
 
 
 def last_messages(messages: list[Message], limit: int) -> list[Message]:
-    """Return at most `limit` messages from the end, never beginning inside a tool exchange."""
+    """Return at most `limit` messages from the end, from after an exchange they would split."""
     start = max(0, len(messages) - limit)
-    while start < len(messages) and messages[start]["role"] == "tool":
-        start += 1
+    if reaches_back(messages[start:]):
+        for caller, results in exchanges(messages).items():
+            end = max((found for _, found in results if found is not None), default=caller)
+            if caller < start <= end:
+                start = end + 1
     return messages[start:]
 
 
 def reaches_back(messages: list[Message]) -> bool:
-    """Say whether a result in `messages` belongs to a call before them."""
+    """Say whether a result in `messages` may belong to a call before them."""
     calls: set[str] = set()
     for message in messages:
         if message["role"] == "tool":

@@ -264,7 +264,7 @@ class AsyncSessionStore:
         await self._shell.commit(self._writing.rename(session_id, title))
         return await self.get_session(session_id)
 
-    async def update_session_metadata(self, session_id: str, **fields: Any) -> SessionInfo:
+    async def update_session_metadata(self, session_id: str, /, **fields: Any) -> SessionInfo:
         """Set these keys of a session's metadata, leave the others; `SessionNotFound` if none."""
         await self._shell.commit(self._writing.change(session_id, {"metadata": fields}))
         return await self.get_session(session_id)

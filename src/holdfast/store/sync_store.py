@@ -261,7 +261,7 @@ class SessionStore:
         self._shell.commit(self._writing.rename(session_id, title))
         return self.get_session(session_id)
 
-    def update_session_metadata(self, session_id: str, **fields: Any) -> SessionInfo:
+    def update_session_metadata(self, session_id: str, /, **fields: Any) -> SessionInfo:
         """Set these keys of a session's metadata, leave the others; `SessionNotFound` if none."""
         self._shell.commit(self._writing.change(session_id, {"metadata": fields}))
         return self.get_session(session_id)

@@ -61,17 +61,7 @@ class Database:
         connection = self._connect()
         try:
             connection.execute("PRAGMA secure_delete = ON")
-            wal = _value(connection, "PRAGMA journal_mode") == "wal"
-            # FULL does not sync a rollback journal's deletion, so a transaction could come back.
-            strict = "FULL" if wal else "EXTRA"
-            level = strict if self.durability == "full" else "NORMAL"
-            connection.execute(f"PRAGMA synchronous = {level}")
-            if _value(connection, "PRAGMA synchronous") != _SYNCHRONOUS[level]:
-                raise ConfigError(
-                    f"SQLite does not give synchronous={level} on {self.location}",
-                    code="not_durable",
-                    hint='use another file system, or ask for durability="relaxed"',
-                )
+            self._make_durable(connection)
         except BaseException:
             connection.close()
             raise
@@ -92,6 +82,7 @@ class Database:
                 self._create(connection, sources)
             self._require_known_schema(connection)
             self._require_wal(connection)
+            self._make_durable(connection)
             return str(_value(connection, queries()["store_value"], "identity"))
         finally:
             connection.close()
@@ -148,6 +139,20 @@ class Database:
         mode = self._until_deadline(lambda: _value(connection, "PRAGMA journal_mode = WAL"))
         if mode != "wal":
             _value(connection, "PRAGMA journal_mode = DELETE")
+
+    def _make_durable(self, connection: sqlite3.Connection) -> None:
+        """Set what COMMIT waits for, and read back what SQLite made of it."""
+        wal = _value(connection, "PRAGMA journal_mode") == "wal"
+        # FULL does not sync a rollback journal's deletion, so a transaction could come back.
+        strict = "FULL" if wal else "EXTRA"
+        level = strict if self.durability == "full" else "NORMAL"
+        connection.execute(f"PRAGMA synchronous = {level}")
+        if _value(connection, "PRAGMA synchronous") != _SYNCHRONOUS[level]:
+            raise ConfigError(
+                f"SQLite does not give synchronous={level} on {self.location}",
+                code="not_durable",
+                hint='use another file system, or ask for durability="relaxed"',
+            )
 
     def _until_deadline(self, attempt: Callable[[], object]) -> object:
         # SQLite does not wait for some locks at all, whatever its busy timeout.

@@ -57,6 +57,7 @@ def unknown_outcome(error: sqlite3.Error, location: str) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"committing to {location} failed, and whether it was written is unknown: {error}",
         hint=f"{cause.hint}; repeat the call with the same key=, then it happens once",
+        code="disk_full" if cause.code == "disk_full" else "io_error",
     )
 
 

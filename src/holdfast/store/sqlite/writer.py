@@ -50,11 +50,12 @@ class Writer:
         """Take the write lock; false if another connection holds it."""
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+            (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            self.finish()
             if faults.is_busy(error):
                 return False
             raise faults.translated(error, self._database.location) from error
-        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         if version != self._data_version or len(self._cache) > MAX_CACHED:
             self._cache.clear()
             self._data_version = version
@@ -91,7 +92,7 @@ class Writer:
             self.finish()
             raise
         self._commit_batch(batch)
-        if batch.deleted:
+        if batch.leaves_traces:
             self._erasure_due = True
             deletion = Deletion(existed=True, erasure=self._erase())
             return [deletion if isinstance(o, Deletion) and o.existed else o for o in outcomes]
@@ -164,6 +165,7 @@ class _Batch:
     ) -> None:
         self.sessions: dict[Place, SessionRow] = {}
         self.deleted: set[Place] = set()
+        self.leaves_traces = False
         self._connection = connection
         self._known = known
         self._now = now
@@ -268,4 +270,5 @@ class _Batch:
         self._connection.execute(self._queries["put_store_value"], (ERASURE, str(self._now)))
         self.sessions.pop(place, None)
         self.deleted.add(place)
+        self.leaves_traces = True
         return Deletion(existed=True, erasure="pending")

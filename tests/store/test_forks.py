@@ -1,0 +1,146 @@
+"""A process that forks after `connect`, with or without open connections."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import holdfast
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(__import__("os"), "fork"), reason="this system cannot fork"
+)
+
+
+def run(script: str, path: Path) -> str:
+    """Run a script in a process of its own: forking one with threads would harm the test's."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script), path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_children_of_a_prefork_server_all_write(tmp_path: Path) -> None:
+    """connect, then fork: each child opens the store by itself, and nothing is lost."""
+    run(
+        """
+        import os, sys, holdfast
+        store = holdfast.connect(sys.argv[1])
+        children = []
+        for child in range(4):
+            pid = os.fork()
+            if pid == 0:
+                for number in range(25):
+                    store.add_user_message("shared", f"{child}-{number}")
+                os._exit(0)
+            children.append(pid)
+        for pid in children:
+            assert os.waitpid(pid, 0)[1] == 0
+        assert len(store.get_chat_history("shared")) == 100
+        """,
+        tmp_path / "a.db",
+    )
+
+
+def test_parent_and_child_go_on_after_a_fork_in_mid_work(tmp_path: Path) -> None:
+    """Open connections, a committer thread and a cache are the parent's; the child starts anew."""
+    run(
+        """
+        import asyncio, os, sys, holdfast
+        path = sys.argv[1]
+        store = holdfast.connect(path)
+        store.add_user_message("shared", "before")
+
+        async def queued():                          # starts the committer thread
+            store.add_user_message("shared", "queued")
+        asyncio.run(queued())
+        history = store.get_chat_history("shared")
+
+        pid = os.fork()
+        if pid == 0:
+            for number in range(50):
+                store.add_user_message("shared", f"child {number}")
+            history.append({"role": "user", "content": "child's save"})
+            store.set_chat_history("shared", history)
+            store.close()
+            sys.exit(0)                              # a whole exit: finalizers run
+        for number in range(50):
+            store.add_user_message("shared", f"parent {number}")
+        assert os.waitpid(pid, 0)[1] == 0
+        store.add_user_message("shared", "after")
+        found = [m["content"] for m in store.get_chat_history("shared")]
+        assert len(found) == len(set(found)) == 104, len(found)
+        assert found[-1] == "after"
+        assert store.verify()
+        """,
+        tmp_path / "a.db",
+    )
+
+
+def test_ids_made_after_a_fork_differ(tmp_path: Path) -> None:
+    """Parent and child do not draw the same message ids."""
+    run(
+        """
+        import os, sys, holdfast
+        store = holdfast.connect(sys.argv[1])
+        store.add_user_message("parent", "warm up")
+        pid = os.fork()
+        store.add_user_message("child" if pid == 0 else "parent", "same words")
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        ids = [m["id"] for s in ("parent", "child") for m in store.get_messages(s)]
+        assert len(set(ids)) == 3, ids
+        """,
+        tmp_path / "a.db",
+    )
+
+
+def test_a_child_does_not_keep_a_dead_parents_locks(tmp_path: Path) -> None:
+    """A parent killed in the middle of a commit leaves its turn to others, child or no child."""
+    path = tmp_path / "a.db"
+    holdfast.connect(str(path)).close()
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(
+                """
+                import os, signal, sys, time, holdfast
+                store = holdfast.connect(sys.argv[1])
+                store.add_user_message("a", "one")
+                assert store._engine.backend.admit(wait=True)   # the parent is writing
+                if os.fork() == 0:
+                    print(os.getpid(), flush=True)
+                    time.sleep(60)
+                    os._exit(0)
+                time.sleep(60)
+                """
+            ),
+            path,
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        try:
+            with holdfast.connect(str(path), timeout=5) as store:
+                store.add_user_message("a", "two")
+                assert len(store.get_chat_history("a")) == 2
+        finally:
+            import os
+            import signal
+
+            os.kill(child, signal.SIGKILL)

@@ -1,0 +1,94 @@
+"""The turnstile of two file locks between processes."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import holdfast
+from holdfast.store.sqlite.turnstile import LOCK_SUFFIXES, Turnstile
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    """While one is in, another does not get in without waiting, and waiting ends when it leaves."""
+    one, other = Turnstile(tmp_path / "a.db"), Turnstile(tmp_path / "a.db")
+    assert one.enter(wait=False)
+    assert not other.enter(wait=False)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: other.enter(wait=True))
+        assert not waiting.done()
+        one.leave()
+        assert waiting.result(timeout=10)
+    other.leave()
+    one.close()
+    other.close()
+
+
+def test_nobody_overtakes_whoever_waits(tmp_path: Path) -> None:
+    """Who comes while another waits does not get in before it, however lucky its moment."""
+    inside, waiting, late = (Turnstile(tmp_path / "a.db") for _ in range(3))
+    assert inside.enter(wait=False)
+    got_in = threading.Event()
+
+    def wait_for_turn() -> None:
+        assert waiting.enter(wait=True)
+        got_in.set()
+
+    thread = threading.Thread(target=wait_for_turn)
+    thread.start()
+    queue = (tmp_path / f"a.db{LOCK_SUFFIXES[0]}").open("rb")
+    while True:  # until the waiting one stands in the first lock
+        try:
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            break
+        fcntl.flock(queue, fcntl.LOCK_UN)
+    queue.close()
+    assert not late.enter(wait=False)
+    inside.leave()
+    assert got_in.wait(10)
+    thread.join()
+    assert not late.enter(wait=False)
+    waiting.leave()
+    assert late.enter(wait=False)
+    for turnstile in (inside, waiting, late):
+        turnstile.close()
+
+
+def test_closing_lets_others_in(tmp_path: Path) -> None:
+    """A process that goes takes its locks with it."""
+    one, other = Turnstile(tmp_path / "a.db"), Turnstile(tmp_path / "a.db")
+    assert one.enter(wait=False)
+    one.close()
+    assert other.enter(wait=False)
+    other.close()
+
+
+def test_without_file_locks_sqlites_own_waiting_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that has no locks the store works all the same."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    path = str(tmp_path / "a.db")
+    with holdfast.connect(path) as one, holdfast.connect(path) as other:
+        for store in (one, other) * 10:
+            store.add_user_message("a", "hello")
+        assert len(one.get_chat_history("a")) == 20
+
+
+def test_a_folder_without_lock_files_is_no_obstacle(tmp_path: Path) -> None:
+    """Lock files that cannot be made are done without."""
+    for suffix in LOCK_SUFFIXES:
+        (tmp_path / f"a.db{suffix}").mkdir()
+    with holdfast.connect(str(tmp_path / "a.db")) as store:
+        store.add_user_message("a", "hello")
+        assert len(store.get_chat_history("a")) == 1
