@@ -65,7 +65,10 @@ class MessageEntry:
 
 @dataclass(frozen=True, slots=True)
 class ResetEntry:
-    """The start of a new generation: why, what it was based on, and where its commit ends."""
+    """The start of a new generation.
+
+    Why, what it was based on, where its commit ends, and how many messages the one before had.
+    """
 
     kind: ClassVar[Literal[EntryKind.RESET]] = EntryKind.RESET
     revision: int
@@ -73,6 +76,7 @@ class ResetEntry:
     reason: str
     base_revision: int | None
     last_revision: int
+    closed_messages: int
     turn: str | None = None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+from msgspec import Struct, field
 
 T = TypeVar("T")
 
@@ -54,8 +55,7 @@ def new_session(pk: int, tenant: str, session_id: str, now: int) -> SessionRow:
     return SessionRow(pk, tenant, session_id, at, at, at, at, 0, now, now, None, None, None, "{}")
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+class SessionInfo(Struct, frozen=True):
     """One session: who it belongs to, how long it is, and where its log stands."""
 
     id: str

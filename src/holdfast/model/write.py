@@ -29,14 +29,13 @@ class Creation(StrEnum):
 
 
 class Reset(Struct, frozen=True):
-    """Start a new generation; `payload` says why.
+    """Start a new generation; `reason` says why.
 
     With a `base_revision`, messages committed after it follow the new ones; without, the new
     generation holds exactly the write's entries.
     """
 
-    payload: bytes
-    checksum: int
+    reason: str
     base_revision: int | None = None
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
-from typing import Any, TypedDict, cast
+from itertools import chain, repeat
+from operator import contains
+from typing import Any, TypedDict, TypeGuard, cast
 from zlib import crc32
 
 import msgspec
@@ -45,13 +46,13 @@ Stamp = tuple[Callable[[], str], str]
 
 def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
     """Return `message` as a JSON line, with `id` and `created_at` added where they are missing."""
-    if not isinstance(message, Mapping):
+    if type(message) is not dict and not isinstance(message, Mapping):
         raise InvalidMessage(
             f"a message must be a mapping, not {type(message).__name__}",
             path=path,
             hint='pass dicts such as {"role": "user", "content": "Hello"}',
         )
-    clean = cast(Message, encodable(message, path))
+    clean = message.copy() if _is_all_text(message) else cast(Message, encodable(message, path))
     _check_shape(clean, path)
     new_id, now = stamp
     if "id" not in clean:
@@ -66,6 +67,11 @@ def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
             hint="store large files elsewhere and refer to them",
         )
     return line
+
+
+def _is_all_text(message: object) -> TypeGuard[Message]:
+    # So are nearly all; there is nothing in them to convert or to refuse, and no loop to find it.
+    return type(message) is dict and set(map(type, chain(message, message.values()))) == {str}
 
 
 def encodable(value: object, path: str) -> object:
@@ -117,6 +123,8 @@ def decode_whole(payloads: Iterable[bytes]) -> list[Message]:
 def decode_provider(payloads: Iterable[bytes]) -> list[Message]:
     """Return the stored messages with the keys that a model provider takes, and no empty ones."""
     messages = cast(list[Message], _provider.decode_lines(b"\n".join(payloads)))
+    if set(map(len, messages)) <= {PLAIN_KEYS} and all(map(contains, messages, repeat("content"))):
+        return messages  # as nearly all histories are: found without a loop of our own
     for message in messages:
         if len(message) != PLAIN_KEYS or "content" not in message:
             for key in ("name", "tool_calls", "tool_call_id"):
@@ -124,6 +132,11 @@ def decode_provider(payloads: Iterable[bytes]) -> list[Message]:
                     del message[key]
             message.setdefault("content", None)
     return messages
+
+
+def may_hold_results(payloads: Iterable[bytes]) -> bool:
+    """Say whether some message may be a tool's result, without decoding any."""
+    return any(map(contains, payloads, repeat(b'"tool"')))
 
 
 def decode_object(payload: bytes) -> dict[str, Any]:
@@ -137,15 +150,15 @@ def canonical(value: object) -> bytes:
 
 
 def check_payloads(
-    session_id: str, rows: Sequence[tuple[int, int, bytes, int]]
+    session_id: str,
+    revisions: Sequence[int],
+    payloads: Sequence[bytes],
+    checksums: Sequence[int],
 ) -> tuple[bytes, ...]:
-    """Return the payloads of (revision, ordinal, payload, checksum) rows that are as written."""
-    if not rows:
-        return ()
-    revisions, _, payloads, checksums = zip(*rows, strict=True)
+    """Return the entries' payloads, which are as written."""
     try:
-        if tuple(map(crc32, payloads)) == checksums:
-            return payloads
+        if list(map(crc32, payloads)) == checksums:
+            return tuple(payloads)
     except TypeError:  # a payload that is not even bytes: the walk below names it
         pass
     return tuple(map(check_payload, repeat(session_id), revisions, payloads, checksums))
@@ -192,8 +205,8 @@ def _plain(value: object, depth: int) -> object:
         raise _Fault(f"{value!r} is not a number that JSON knows", "leave it out, or use null")
     if depth > MAX_DEPTH:
         raise _Fault(f"nested deeper than {MAX_DEPTH} levels", "flatten it, or store it as text")
-    if isinstance(value, Mapping):
-        return _plain_mapping(value, depth)
+    if kind is dict or isinstance(value, Mapping):
+        return _plain_mapping(cast(Mapping[Any, Any], value), depth)
     if isinstance(value, list | tuple):
         return _plain_items(value, depth)
     if isinstance(value, str):  # a subclass, such as an enum's member

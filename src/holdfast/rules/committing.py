@@ -164,7 +164,12 @@ class _Change:
         self.base = self.history_revision = self.revision
         self.message_count = 0
         last = self.revision + len(entries) + len(later)
-        self._row(NewEntry(EntryKind.RESET, reset.payload, reset.checksum), last)
+        detail = {
+            "reason": reset.reason,
+            "base": reset.base_revision,
+            "closed": self.old.message_count,
+        }
+        self._row(codec.new_entry(EntryKind.RESET, [codec.encode(detail)]), last)
         for new in entries:
             self._add(new)
         ends = [*(row.ordinal for row in later[1:]), self.old.message_count]

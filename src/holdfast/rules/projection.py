@@ -34,7 +34,13 @@ def entry(session_id: str, row: LogRow) -> Entry:
         detail = codec.decode_object(payload)
         if kind is EntryKind.RESET:
             return ResetEntry(
-                row.revision, at, detail["reason"], detail.get("base"), row.ordinal, row.turn
+                row.revision,
+                at,
+                detail["reason"],
+                detail["base"],
+                row.ordinal,
+                detail["closed"],
+                row.turn,
             )
         if kind is EntryKind.META:
             return MetaEntry(row.revision, at, detail, row.turn)

@@ -18,7 +18,7 @@ def repair(messages: list[Message]) -> list[Message]:
     A call's result is the first later `tool` message with its id, before the next assistant message
     that uses the id again. What stood between a call and its results follows them.
     """
-    if all(len(message) == PLAIN_KEYS for message in messages):  # no calls, no results
+    if set(map(len, messages)) <= {PLAIN_KEYS}:  # no calls, no results
         return messages
     results = exchanges(messages)
     whole: list[Message] = []

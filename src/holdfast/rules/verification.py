@@ -67,6 +67,12 @@ class SessionCheck:
             elif isinstance(entry, MetaEntry):
                 self._details = changed_details(self._details, entry.changes)
             else:
+                if entry.closed_messages != self._in_generation:
+                    self._problem(
+                        row.revision,
+                        f"it closed {entry.closed_messages} messages, of which "
+                        f"{self._in_generation} are there",
+                    )
                 self._reset_row(row)
 
     def finish(self) -> list[Problem]:

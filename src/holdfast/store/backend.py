@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion
@@ -25,26 +25,19 @@ class Capabilities:
     cross_process: bool
 
 
-class HistoryRow(NamedTuple):
-    """One message entry, as far as reading a history needs it."""
-
-    revision: int
-    ordinal: int
-    payload: bytes
-    checksum: int
-
-
 @dataclass(frozen=True, slots=True)
 class HistoryRead:
     """Message entries of one generation, from one snapshot, oldest first.
 
     `revision` is the history revision that they make up; `complete` says that the generation's
-    beginning is among them.
+    beginning is among them. Columns, not rows: a tuple an entry would cost as much as its decoding.
     """
 
     session: SessionRow
     revision: int
-    rows: Sequence[HistoryRow]
+    revisions: list[int]
+    payloads: list[bytes]
+    checksums: list[int]
     complete: bool
 
 

@@ -20,11 +20,13 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
+from typing import TypeAlias
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.commit import Commit, Deletion
 from holdfast.model.write import Write
 from holdfast.store.backend import Backend, Outcome
+from holdfast.store.deadlines import Deadlines
 from holdfast.store.sources import Sources
 
 MAX_BATCH = 128
@@ -67,6 +69,11 @@ class _AsyncPending:
         self.future: asyncio.Future[Outcome] = loop.create_future()
 
 
+_LoopDeadlines: TypeAlias = weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, Deadlines[_AsyncPending]
+]
+
+
 class Engine:
     """Runs the commits and the reader threads of one store."""
 
@@ -88,6 +95,7 @@ class Engine:
         self._readers: ThreadPoolExecutor | None = None
         self._closed = False
         self._left_to_committer = False
+        self._deadlines: _LoopDeadlines = weakref.WeakKeyDictionary()
 
     # Callers
 
@@ -111,7 +119,8 @@ class Engine:
         loop = asyncio.get_running_loop()
         pending = _AsyncPending(write, self._sources.monotonic_s() + timeout_s, loop)
         self._enqueue(pending)
-        timer = loop.call_later(timeout_s, self._expire_async, pending)
+        deadlines = self._deadlines_of(loop)
+        deadlines.watch(pending)
         try:
             return _result(await pending.future)
         except asyncio.CancelledError:
@@ -126,7 +135,7 @@ class Engine:
                 outcome = error
             raise asyncio.CancelledError(_last_word(outcome)) from None
         finally:
-            timer.cancel()
+            deadlines.forget(pending)
 
     @property
     def readers(self) -> ThreadPoolExecutor:
@@ -317,6 +326,13 @@ class Engine:
             pending.state = _State.WITHDRAWN
             self._settled.notify_all()
             return True
+
+    def _deadlines_of(self, loop: asyncio.AbstractEventLoop) -> Deadlines[_AsyncPending]:
+        found = self._deadlines.get(loop)
+        if found is None:
+            found = Deadlines(loop, self._sources.monotonic_s, self._expire_async)
+            self._deadlines[loop] = found
+        return found
 
     def _expire_async(self, pending: _AsyncPending) -> None:
         if pending.future.done():

@@ -20,7 +20,6 @@ from holdfast.rules.committing import decide
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
-    HistoryRow,
     Listing,
     LogRead,
     Outcome,
@@ -119,13 +118,16 @@ class MemoryBackend:
                     upper = entry.revision - 1
                     break
                 base = entry.revision
-        found = [
-            HistoryRow(e.revision, e.ordinal, e.payload, e.checksum)
-            for e in log
-            if base < e.revision <= upper and e.kind == EntryKind.MESSAGE
-        ]
+        found = [e for e in log if base < e.revision <= upper and e.kind == EntryKind.MESSAGE]
         revision = found[-1].revision if found else base
-        return HistoryRead(row, revision, found, complete=True)
+        return HistoryRead(
+            row,
+            revision,
+            [e.revision for e in found],
+            [e.payload for e in found],
+            [e.checksum for e in found],
+            complete=True,
+        )
 
     def read_log(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeAlias
 
 import msgspec
 
@@ -26,9 +26,10 @@ from holdfast.rules.verification import Problem, SessionCheck, Verification
 from holdfast.rules.window import last_messages, reaches_back
 from holdfast.store.backend import Backend, HistoryRead, Listing
 
-T = TypeVar("T")
+Decode: TypeAlias = Callable[[tuple[bytes, ...]], list[Message]]
 _PAGE = 1_000
 MAX_CURSOR = 32
+MIN_STEP = 16
 
 
 class Reading:
@@ -51,13 +52,10 @@ class Reading:
         repaired: bool = True,
     ) -> History:
         """Return a history in its provider-ready form."""
-        max_messages = _limit(max_messages, "max_messages")
-        read, payloads = self._read(session_id, max_messages, at)
-        messages = _decoded(session_id, read, codec.decode_provider, payloads)
-        if repaired:
-            messages = repair(messages)
-        if max_messages is not None:
-            messages = last_messages(messages, max_messages)
+        decode = codec.decode_provider
+        read, payloads, messages = self._view(
+            session_id, max_messages, at, decode, repaired=repaired
+        )
         return History(
             messages,
             Origin(
@@ -83,10 +81,7 @@ class Reading:
         self, session_id: str, max_messages: int | None = None, at: int | None = None
     ) -> list[Message]:
         """Return stored messages whole."""
-        max_messages = _limit(max_messages, "max_messages")
-        read, payloads = self._read(session_id, max_messages, at)
-        messages = _decoded(session_id, read, codec.decode_whole, payloads)
-        return messages if max_messages is None else last_messages(messages, max_messages)
+        return self._view(session_id, max_messages, at, codec.decode_whole, repaired=False)[2]
 
     def entries(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return the log above a revision."""
@@ -147,25 +142,47 @@ class Reading:
             problems += check.problems
         return Verification(sessions, entries, messages, problems)
 
+    def _view(
+        self,
+        session_id: str,
+        limit: int | None,
+        at: int | None,
+        decode: Decode,
+        *,
+        repaired: bool,
+    ) -> tuple[HistoryRead | None, tuple[bytes, ...], list[Message]]:
+        """Return what was read, its payloads, and the last messages of the view of them.
+
+        With a limit it reads far enough back that no result lacks its call, and the view, which may
+        leave messages out, has as many as were asked for.
+        """
+        limit = _limit(limit, "max_messages")
+        last = limit
+        while True:
+            read, payloads = self._read(session_id, last, at)
+            messages = _decoded(session_id, read, decode, payloads)
+            view = repair(messages) if repaired else messages
+            if limit is None:
+                return read, payloads, view
+            enough = len(view) >= limit and not (
+                codec.may_hold_results(payloads) and reaches_back(messages)
+            )
+            if enough or read is None or read.complete:
+                return read, payloads, last_messages(view, limit)
+            last = max(MIN_STEP, last * 4) if last else MIN_STEP
+
     def _read(
         self, session_id: str, last: int | None, at: int | None
     ) -> tuple[HistoryRead | None, tuple[bytes, ...]]:
-        """Read a history; one with a limit far enough back that no result lacks its call."""
+        """Read a history, or at least the last messages of it, and check it."""
         check_id(session_id)
         check_optional_count(at, "at")
-        while True:
-            read = self._backend.read_history(self._tenant, session_id, at=at, last=last)
-            if at is not None:
-                _require_revision(session_id, read.session if read else None, at)
-            if read is None:
-                return None, ()
-            payloads = codec.check_payloads(session_id, read.rows)
-            if last is None or read.complete:
-                return read, payloads
-            found = _decoded(session_id, read, codec.decode_provider, payloads)
-            if not reaches_back(found):
-                return read, payloads
-            last = max(16, last * 4)
+        read = self._backend.read_history(self._tenant, session_id, at=at, last=last)
+        if at is not None:
+            _require_revision(session_id, read.session if read else None, at)
+        if read is None:
+            return None, ()
+        return read, codec.check_payloads(session_id, read.revisions, read.payloads, read.checksums)
 
     def _log(self, session_id: str, after: int, limit: int | None) -> list[LogRow]:
         read = self._backend.read_log(self._tenant, check_id(session_id), after=after, limit=limit)
@@ -225,7 +242,7 @@ def _require_revision(session_id: str, session: SessionRow | None, revision: int
 def _decoded(
     session_id: str,
     read: HistoryRead | None,
-    decode: Callable[[tuple[bytes, ...]], list[Message]],
+    decode: Decode,
     payloads: tuple[bytes, ...],
 ) -> list[Message]:
     """Decode all payloads in one call; if that fails, name the entry that is at fault."""
@@ -234,14 +251,14 @@ def _decoded(
     try:
         return decode(payloads)
     except msgspec.MsgspecError as error:
-        for row in read.rows:
+        for revision, payload in zip(read.revisions, payloads, strict=True):
             try:
-                decode((row[2],))
+                decode((payload,))
             except msgspec.MsgspecError as fault:
                 raise CorruptEntry(
-                    f"entry {row[0]} of session {session_id!r} cannot be decoded: {fault}",
+                    f"entry {revision} of session {session_id!r} cannot be decoded: {fault}",
                     session_id=session_id,
-                    revision=row[0],
+                    revision=revision,
                 ) from error
         raise
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from zlib import crc32
 
 from holdfast.errors import InvalidArgument, InvalidMessage
 from holdfast.model.entry import EntryKind, NewEntry
@@ -71,7 +70,7 @@ class Writing:
             lines = saving.lines
             entries = (codec.new_entry(EntryKind.MESSAGE, lines),) if lines else ()
         else:
-            reset = _reset("replace" if base is None else "rewrite", base)
+            reset = Reset("replace" if base is None else "rewrite", base)
             entries = codec.chunked(saving.lines)
         return Write(
             tenant=self._tenant,
@@ -89,7 +88,7 @@ class Writing:
             tenant=self._tenant,
             session_id=check_id(session_id),
             kind=WriteKind.CLEAR,
-            reset=_reset("clear", None),
+            reset=Reset("clear"),
             creation=Creation.FORBIDDEN,
         )
 
@@ -163,11 +162,6 @@ class Writing:
             return (origin.revision if own and not origin.pinned else None), origin.payloads
         current = self._reading.history(session_id, repaired=False).origin
         return None, current.payloads if current else ()
-
-
-def _reset(reason: str, base: int | None) -> Reset:
-    payload = codec.encode({"reason": reason, "base": base})
-    return Reset(payload, crc32(payload), base)
 
 
 def _meta(changes: Mapping[str, Any]) -> NewEntry:

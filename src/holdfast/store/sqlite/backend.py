@@ -14,7 +14,6 @@ from holdfast.model.write import Write
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
-    HistoryRow,
     Listing,
     LogRead,
     Outcome,
@@ -111,13 +110,11 @@ class SqliteBackend:
             else:
                 base, upper = _generation(connection, session, at)
             if last is None:
-                found = connection.execute(queries()["history"], (base, upper))
-                rows = [HistoryRow._make(row) for row in found]
-                complete = True
+                columns, complete = _all(connection, (base, upper)), True
             else:
-                rows, complete = _last_rows(connection, (base, upper), last)
-        revision = rows[-1].revision if rows else base
-        return HistoryRead(session, revision, rows, complete)
+                columns, complete = _last(connection, (base, upper), last)
+        revision = columns[0][-1] if columns[0] else base
+        return HistoryRead(session, revision, *columns, complete)
 
     def read_log(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None
@@ -204,23 +201,41 @@ def _generation(connection: sqlite3.Connection, session: SessionRow, at: int) ->
     return session.start, at
 
 
-def _last_rows(
+_Columns = tuple[list[int], list[bytes], list[int]]
+
+
+def _all(connection: sqlite3.Connection, bounds: tuple[int, int]) -> _Columns:
+    """Return the revisions, payloads and checksums of all entries of a generation."""
+    revisions: list[int] = []
+    payloads: list[bytes] = []
+    checksums: list[int] = []
+    for revision, payload, checksum in connection.execute(queries()["history"], bounds):
+        revisions.append(revision)
+        payloads.append(payload)
+        checksums.append(checksum)
+    return revisions, payloads, checksums
+
+
+def _last(
     connection: sqlite3.Connection, bounds: tuple[int, int], last: int
-) -> tuple[list[HistoryRow], bool]:
+) -> tuple[_Columns, bool]:
     """Return the entries that hold the last messages, and whether they reach the beginning."""
-    rows: list[HistoryRow] = []
+    revisions: list[int] = []
+    payloads: list[bytes] = []
+    checksums: list[int] = []
     if last == 0:
-        return rows, False
-    end: int | None = None
-    for found in connection.execute(queries()["history_backwards"], bounds):
-        row = HistoryRow._make(found)
-        if end is None:
-            end = row.ordinal + row.payload.count(b"\n") + 1
-        rows.append(row)
-        if end - row.ordinal >= last:
+        return (revisions, payloads, checksums), False
+    first = end = 0
+    for revision, first, payload, checksum in connection.execute(
+        queries()["history_backwards"], bounds
+    ):
+        end = end or first + payload.count(b"\n") + 1
+        revisions.append(revision)
+        payloads.append(payload)
+        checksums.append(checksum)
+        if end - first >= last:
             break
-    rows.reverse()
-    return rows, not rows or rows[0].ordinal == 0
+    return (revisions[::-1], payloads[::-1], checksums[::-1]), first == 0
 
 
 def _log(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[LogRow]:

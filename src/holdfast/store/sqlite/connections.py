@@ -62,6 +62,7 @@ class Database:
         try:
             connection.execute("PRAGMA secure_delete = ON")
             self._make_durable(connection)
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         except BaseException:
             connection.close()
             raise
@@ -91,7 +92,7 @@ class Database:
         connection = self.factory(str(self.path))
         try:
             # First of all: the other pragmas may have to wait for a lock.
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            connection.execute(f"PRAGMA busy_timeout = {int(self.timeout_s * 1000)}")
         except BaseException:
             connection.close()
             raise

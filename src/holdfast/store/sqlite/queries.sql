@@ -37,7 +37,7 @@ SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
  WHERE revision > ? AND revision <= ? AND kind = 'message' ORDER BY revision;
 
 -- history: The message entries of a generation up to a revision, oldest first.
-SELECT revision, ordinal, CAST(payload AS BLOB), crc
+SELECT revision, CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision;
 
 -- history_backwards: The same, newest first; the reader stops when it has enough.

@@ -1,0 +1,89 @@
+"""One suite that every backend runs, through the synchronous and the asynchronous face.
+
+In a test module of the backend:
+
+    import pytest
+    from holdfast.testing import conformance
+
+    @pytest.fixture(params=conformance.FACES)
+    def subject(request, tmp_path):
+        with conformance.Subject(lambda sources: MyBackend(tmp_path, sources), request.param) as s:
+            yield s
+
+    class TestPreconditions(conformance.Preconditions): ...
+
+and so on for each class of `SUITE`.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
+)
+
+from holdfast.testing.conformance.cases import CASES  # noqa: E402 - after the rewriting is asked for
+from holdfast.testing.conformance.deleting import Deleting  # noqa: E402
+from holdfast.testing.conformance.editing import Editing  # noqa: E402
+from holdfast.testing.conformance.endurance import Endurance  # noqa: E402
+from holdfast.testing.conformance.input import BadInput  # noqa: E402
+from holdfast.testing.conformance.messages import Messages  # noqa: E402
+from holdfast.testing.conformance.preconditions import Preconditions  # noqa: E402
+from holdfast.testing.conformance.reading import Reading  # noqa: E402
+from holdfast.testing.conformance.saving import Saving  # noqa: E402
+from holdfast.testing.conformance.sessions import Sessions  # noqa: E402
+from holdfast.testing.conformance.sharing import Sharing  # noqa: E402
+from holdfast.testing.conformance.steps import Case  # noqa: E402
+from holdfast.testing.conformance.subject import (  # noqa: E402
+    FACES,
+    Face,
+    OpenBackend,
+    Script,
+    Subject,
+)
+from holdfast.testing.conformance.suite import Conformance  # noqa: E402
+from holdfast.testing.conformance.tenants import Tenants  # noqa: E402
+from holdfast.testing.conformance.tools import Tools  # noqa: E402
+
+SUITE: tuple[type[Conformance], ...] = (
+    Messages,
+    Preconditions,
+    Saving,
+    Editing,
+    Reading,
+    Tools,
+    Sessions,
+    Deleting,
+    Tenants,
+    BadInput,
+    Sharing,
+    Endurance,
+)
+"""Every class of the suite."""
+
+__all__ = [
+    "CASES",
+    "FACES",
+    "SUITE",
+    "BadInput",
+    "Case",
+    "Conformance",
+    "Deleting",
+    "Editing",
+    "Endurance",
+    "Face",
+    "Messages",
+    "OpenBackend",
+    "Preconditions",
+    "Reading",
+    "Saving",
+    "Script",
+    "Sessions",
+    "Sharing",
+    "Subject",
+    "Tenants",
+    "Tools",
+]

@@ -1,0 +1,392 @@
+"""Cases of saving: appends, rewrites, and what serves as a base."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from holdfast.testing.conformance.steps import (
+    CONFLICT,
+    GONE,
+    Add,
+    Case,
+    Clear,
+    Create,
+    Delete,
+    Mark,
+    Read,
+    ReadAt,
+    Rename,
+    Save,
+)
+
+APPENDS: Final = (
+    Case(
+        id="append",
+        promise="A list that begins with what was read is an append of the rest.",
+        steps=(Add(texts="a b"), Read("h"), Save(on="h", texts="a b c")),
+        leaves="a b c",
+    ),
+    Case(
+        id="append-after-append",
+        promise="Two that load, add and save at once both keep their messages.",
+        steps=(
+            Add(texts="a"),
+            Read("one"),
+            Read("two"),
+            Save(on="one", texts="a b"),
+            Save(on="two", texts="a c"),
+        ),
+        leaves="a b c",
+    ),
+    Case(
+        id="append-across-rewrite",
+        promise="An append survives a rewrite that came in between, behind it.",
+        steps=(
+            Add(texts="a b"),
+            Read("one"),
+            Read("two"),
+            Save(on="one", texts="x"),
+            Save(on="two", texts="a b c"),
+        ),
+        leaves="x c",
+    ),
+    Case(
+        id="append-across-replacement",
+        promise="An append survives a replacement without a base.",
+        steps=(Add(texts="a b"), Read("h"), Save(texts="x"), Save(on="h", texts="a b c")),
+        leaves="x c",
+    ),
+    Case(
+        id="append-across-clear",
+        promise="An append survives a clear.",
+        steps=(Add(texts="a b"), Read("h"), Clear(), Save(on="h", texts="a b c")),
+        leaves="c",
+    ),
+    Case(
+        id="append-nothing",
+        promise="Saving what was read, unchanged, changes nothing, also when others added.",
+        steps=(Add(texts="a"), Read("h"), Add(texts="b"), Save(on="h", texts="a")),
+        leaves="a b",
+    ),
+    Case(
+        id="append-to-unknown",
+        promise="A history of an unknown session is empty, and saving on it creates the session.",
+        steps=(Read("h"), Save(on="h", texts="a")),
+        leaves="a",
+    ),
+    Case(
+        id="append-to-unknown-created-meanwhile",
+        promise="The history of a session that did not exist is a base: what others added stays.",
+        steps=(Read("h"), Add(texts="a"), Save(on="h", texts="b")),
+        leaves="a b",
+    ),
+    Case(
+        id="append-to-empty",
+        promise="An empty session's history is a base like any other.",
+        steps=(Create(), Read("h"), Add(texts="a"), Save(on="h", texts="b")),
+        leaves="a b",
+    ),
+    Case(
+        id="append-equal",
+        promise="An append whose messages equal the others' is still an append of its own.",
+        steps=(
+            Add(texts="a"),
+            Read("one"),
+            Read("two"),
+            Save(on="one", texts="a a"),
+            Save(on="two", texts="a a"),
+        ),
+        leaves="a a a",
+    ),
+    Case(
+        id="saved-twice",
+        promise="A History saved twice stores its messages once.",
+        steps=(
+            Add(texts="a"),
+            Read("h"),
+            Save(on="h", texts="a b"),
+            Save(on="h", texts="a b"),
+            Add(texts="c"),
+            Save(on="h", texts="a b d"),
+        ),
+        leaves="a b c d",
+    ),
+    Case(
+        id="saved-after-others",
+        promise="A saved History holds what others wrote, and goes on from there.",
+        steps=(
+            Add(texts="a"),
+            Read("h"),
+            Add(texts="b"),
+            Save(on="h", texts="a c"),
+            Save(on="h", texts="a b c d"),
+        ),
+        leaves="a b c d",
+    ),
+)
+
+REWRITES: Final = (
+    Case(
+        id="rewrite",
+        promise="A list that does not begin with what was read becomes the history.",
+        steps=(Add(texts="a b"), Read("h"), Save(on="h", texts="x b")),
+        leaves="x b",
+    ),
+    Case(
+        id="rewrite-keeps-later",
+        promise="What others added after the base follows a rewrite, and is counted.",
+        steps=(
+            Add(texts="a b"),
+            Read("h"),
+            Add(texts="c"),
+            Add(texts="d e"),
+            Save(on="h", texts="x", kept=3),
+        ),
+        leaves="x c d e",
+    ),
+    Case(
+        id="rewrite-keeps-later-appends",
+        promise="A rewrite keeps what another's append saved after its base.",
+        steps=(
+            Add(texts="a b"),
+            Read("one"),
+            Read("two"),
+            Save(on="one", texts="a b c"),
+            Save(on="two", texts="b", kept=1),
+        ),
+        leaves="b c",
+    ),
+    Case(
+        id="rewrite-shorter",
+        promise="A list that lacks the last message is a rewrite: the message is gone.",
+        steps=(Add(texts="a b"), Read("h"), Save(on="h", texts="a")),
+        leaves="a",
+    ),
+    Case(
+        id="rewrite-to-nothing",
+        promise="Emptying a History keeps what came after it.",
+        steps=(Add(texts="a b"), Read("h"), Add(texts="c"), Save(on="h", texts="", kept=1)),
+        leaves="c",
+    ),
+    Case(
+        id="rewrite-in-front",
+        promise="A message put in front is a rewrite, not an append.",
+        steps=(Add(texts="a"), Read("h"), Add(texts="b"), Save(on="h", texts="s a", kept=1)),
+        leaves="s a b",
+    ),
+    Case(
+        id="rewrite-after-rewrite",
+        promise="Two rewrites from one base: the later one is a conflict and writes nothing.",
+        steps=(
+            Add(texts="a b"),
+            Read("one"),
+            Read("two"),
+            Save(on="one", texts="x"),
+            Save(on="two", texts="y", refused=CONFLICT),
+        ),
+        leaves="x",
+    ),
+    Case(
+        id="rewrite-after-clear",
+        promise="A rewrite of a history that was cleared since is a conflict.",
+        steps=(Add(texts="a"), Read("h"), Clear(), Save(on="h", texts="x", refused=CONFLICT)),
+        leaves="",
+    ),
+    Case(
+        id="rewrite-after-replacement",
+        promise="A rewrite of a history that was replaced since is a conflict.",
+        steps=(
+            Add(texts="a"),
+            Read("h"),
+            Save(texts="a b"),
+            Save(on="h", texts="x", refused=CONFLICT),
+        ),
+        leaves="a b",
+    ),
+    Case(
+        id="rewrite-after-own-rewrite",
+        promise="A History that was saved as a rewrite is the base of the next one.",
+        steps=(
+            Add(texts="a"),
+            Read("h"),
+            Save(on="h", texts="x"),
+            Add(texts="b"),
+            Save(on="h", texts="y", kept=1),
+        ),
+        leaves="y b",
+    ),
+    Case(
+        id="rewrite-after-conflict",
+        promise="After a conflict, reading again is enough.",
+        steps=(
+            Add(texts="a"),
+            Read("one"),
+            Read("two"),
+            Save(on="one", texts="x"),
+            Save(on="two", texts="y", refused=CONFLICT),
+            Read("two"),
+            Save(on="two", texts="y x"),
+        ),
+        leaves="y x",
+    ),
+    Case(
+        id="rewrite-across-metadata",
+        promise="A change of metadata is no conflict for a rewrite.",
+        steps=(Add(texts="a"), Read("h"), Rename(), Save(on="h", texts="x")),
+        leaves="x",
+    ),
+)
+
+BASES: Final = (
+    Case(
+        id="no-base",
+        promise="A plain list becomes exactly the history, whatever was there.",
+        steps=(Add(texts="a b"), Read("h"), Add(texts="c"), Save(texts="x a")),
+        leaves="x a",
+    ),
+    Case(
+        id="no-base-prefix",
+        promise="A plain list that happens to begin with the history replaces it all the same.",
+        steps=(Add(texts="a"), Read("h"), Add(texts="b"), Save(texts="a c")),
+        leaves="a c",
+    ),
+    Case(
+        id="no-base-creates",
+        promise="A plain list creates the session.",
+        steps=(Save(texts="a b"),),
+        leaves="a b",
+    ),
+    Case(
+        id="no-base-empty",
+        promise="An empty plain list empties the history.",
+        steps=(Add(texts="a"), Save(texts="")),
+        leaves="",
+    ),
+    Case(
+        id="base-append",
+        promise="A plain list with a base that it begins with is an append.",
+        steps=(Add(texts="a"), Mark("m"), Add(texts="b"), Save(base="m", texts="a c")),
+        leaves="a b c",
+    ),
+    Case(
+        id="base-rewrite",
+        promise="A plain list with a base that it does not begin with keeps what came after.",
+        steps=(Add(texts="a"), Mark("m"), Add(texts="b"), Save(base="m", texts="x", kept=1)),
+        leaves="x b",
+    ),
+    Case(
+        id="base-conflict",
+        promise="A rewrite on a base below a reset is a conflict.",
+        steps=(
+            Add(texts="a"),
+            Mark("m"),
+            Save(texts="x"),
+            Save(base="m", texts="y", refused=CONFLICT),
+        ),
+        leaves="x",
+    ),
+    Case(
+        id="base-of-metadata",
+        promise="A revision that is not the history's own serves as a base.",
+        steps=(
+            Add(texts="a"),
+            Rename(),
+            Mark("m"),
+            Add(texts="b"),
+            Save(base="m", texts="x", kept=1),
+        ),
+        leaves="x b",
+    ),
+    Case(
+        id="base-0-unknown",
+        promise="Base 0 is an unknown session's: it creates.",
+        steps=(Save(base=0, texts="a"),),
+        leaves="a",
+    ),
+    Case(
+        id="base-0-known",
+        promise="Base 0 of a session that came meanwhile is an append.",
+        steps=(Add(texts="a"), Save(base=0, texts="b")),
+        leaves="a b",
+    ),
+    Case(
+        id="base-over-history",
+        promise="A base_revision that is given decides, not the History's own revision.",
+        steps=(
+            Add(texts="a"),
+            Mark("m"),
+            Add(texts="b"),
+            Read("h"),
+            Add(texts="c"),
+            Save(on="h", base="m", texts="a d"),
+        ),
+        leaves="a b c d",
+    ),
+    Case(
+        id="base-at",
+        promise="A History read with at= carries no base: it is restored exactly.",
+        steps=(
+            Add(texts="a"),
+            Mark("m"),
+            Add(texts="b"),
+            ReadAt("h", "m"),
+            Add(texts="c"),
+            Save(on="h", texts="a"),
+        ),
+        leaves="a",
+    ),
+    Case(
+        id="base-deleted",
+        promise="A base of a deleted session is of no session: nothing is created.",
+        steps=(Add(texts="a"), Mark("m"), Delete(), Save(base="m", texts="a b", refused=GONE)),
+        leaves=None,
+    ),
+    Case(
+        id="base-recreated",
+        promise="A base of a deleted session never fits its successor.",
+        steps=(
+            Add(texts="a"),
+            Mark("m"),
+            Delete(),
+            Add(texts="a"),
+            Save(base="m", texts="a b", refused=GONE),
+        ),
+        leaves="a",
+    ),
+    Case(
+        id="history-deleted",
+        promise="A History of a deleted session does not bring it back.",
+        steps=(Add(texts="a"), Read("h"), Delete(), Save(on="h", texts="a b", refused=GONE)),
+        leaves=None,
+    ),
+    Case(
+        id="history-recreated",
+        promise="A History of a deleted session, as an append, never joins its successor.",
+        steps=(
+            Add(texts="a"),
+            Read("h"),
+            Delete(),
+            Add(texts="a"),
+            Save(on="h", texts="a b", refused=GONE),
+        ),
+        leaves="a",
+    ),
+    Case(
+        id="history-recreated-rewrite",
+        promise="A History of a deleted session, as a rewrite, never touches its successor.",
+        steps=(
+            Add(texts="a"),
+            Read("h"),
+            Delete(),
+            Create(),
+            Save(on="h", texts="x", refused=GONE),
+        ),
+        leaves="",
+    ),
+    Case(
+        id="empty-history-deleted",
+        promise="An empty session's History does not bring the session back.",
+        steps=(Create(), Read("h"), Delete(), Save(on="h", texts="a", refused=GONE)),
+        leaves=None,
+    ),
+)

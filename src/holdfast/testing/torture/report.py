@@ -1,0 +1,52 @@
+"""What a storm came to: what was done, what was found afterwards, and whether the promise held."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from holdfast.testing.torture.checker import Findings
+from holdfast.testing.torture.plan import Plan
+from holdfast.testing.torture.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A storm's plan, what happened in it, and what the store held afterwards."""
+
+    plan: Plan
+    progress: Progress
+    findings: Findings
+
+    @property
+    def broken(self) -> list[str]:
+        """Every promise that was broken, in words; none if all were kept."""
+        progress = self.progress
+        broken = list(self.findings.broken)
+        if progress.empty_reads:
+            broken.append(f"{progress.empty_reads:,} reads saw an empty history")
+        if progress.partial_reads:
+            broken.append(f"{progress.partial_reads:,} reads lacked messages seen before")
+        broken += progress.failures
+        if not self.findings.acknowledged or not progress.reads:
+            broken.append("nothing was written or nothing was read, so nothing is proven")
+        return broken
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values, for JSON."""
+        findings = asdict(self.findings)
+        progress = asdict(self.progress)
+        del progress["acknowledged"], progress["checking"]  # the findings count from whole logs
+        return {
+            "kept": not self.broken,
+            "broken": self.broken,
+            "seed": self.plan.seed,
+            "naive": self.plan.naive,
+            "store": self.plan.url,
+            "logs": self.plan.folder,
+            "writers": self.plan.writers,
+            "savers": self.plan.savers,
+            "readers": self.plan.readers,
+            **findings,
+            **progress,
+        }

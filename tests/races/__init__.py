@@ -1,0 +1,1 @@
+"""Races with real processes, and with delays inside the critical step."""

@@ -1,0 +1,146 @@
+"""The parent of racing processes, and the count of what they left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import holdfast
+from tests.races.worker import SESSION, STOP
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Racer:
+    """A worker process, as its parent talks to it."""
+
+    def __init__(self, role: str, path: Path, name: str, count: int) -> None:
+        command = [sys.executable, "-m", "tests.races.worker", role, str(path), name, str(count)]
+        self.name = name
+        self.count = count
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def tell(self, order: str) -> None:
+        """Send a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """Return the next line; fail if the process is gone."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"{self.name} ended with {self.process.wait()}"
+        return line.strip()
+
+    def finish(self) -> list[str]:
+        """Wait for the end; return what was said on the way."""
+        out, _ = self.process.communicate()
+        assert self.process.returncode == 0, f"{self.name} ended with {self.process.returncode}"
+        said = out.splitlines()
+        assert said[-1] == "done", said
+        return said[:-1]
+
+
+class Race:
+    """Processes on one store, which start together once all of them are connected."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "race.db"
+        self.store = holdfast.connect(str(self.path))
+        self.racers: list[Racer] = []
+
+    def enter(self, role: str, *, processes: int = 1, count: int = 0) -> list[Racer]:
+        """Start processes with a role; they wait for `go`."""
+        first = len(self.racers)
+        entered = [
+            Racer(role, self.path, f"{role}{first + number}", count) for number in range(processes)
+        ]
+        self.racers += entered
+        return entered
+
+    def go(self) -> None:
+        """Let everybody run once everybody is ready."""
+        for racer in self.racers:
+            assert racer.hear() == "ready"
+        for racer in self.racers:
+            racer.tell("go")
+
+    def stop(self) -> None:
+        """Ask those that loop to end."""
+        Path(str(self.path) + STOP).touch()
+
+    def tally(self, racers: Sequence[Racer]) -> Tally:
+        """Count what the racers' numbered messages have become."""
+        stored = [message["content"] for message in self.store.get_messages(SESSION)]
+        return tally(stored, {racer.name: racer.count for racer in racers})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for racer in self.racers:
+            if racer.process.poll() is None:
+                racer.process.kill()
+            racer.process.wait()
+            for pipe in (racer.process.stdin, racer.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        self.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of numbered messages `name:0`, `name:1` and so on."""
+
+    found: int
+    lost: list[str]
+    doubled: list[str]
+    disordered: list[str]
+    split: list[str]
+
+    @property
+    def harmed(self) -> bool:
+        """Whether any promise about single messages was broken."""
+        return bool(self.lost or self.doubled or self.disordered)
+
+
+def tally(stored: Sequence[Any], counts: dict[str, int]) -> Tally:
+    """Compare stored contents with the messages that each name acknowledged.
+
+    `split` names the even messages that are not directly followed by their odd one.
+    """
+    expected = [f"{name}:{number}" for name, count in counts.items() for number in range(count)]
+    times = Counter(stored)
+    own: dict[str, list[int]] = {name: [] for name in counts}
+    for text in stored:
+        name, _, number = str(text).rpartition(":")
+        if name in own:
+            own[name].append(int(number))
+    follows = dict(pairwise(stored))
+    return Tally(
+        found=sum(text in times for text in expected),
+        lost=[text for text in expected if text not in times],
+        doubled=[text for text in expected if times[text] > 1],
+        disordered=[name for name, numbers in own.items() if numbers != sorted(numbers)],
+        split=[
+            f"{name}:{even}"
+            for name, count in counts.items()
+            for even in range(0, count, 2)
+            if follows.get(f"{name}:{even}") != f"{name}:{even + 1}"
+        ],
+    )

@@ -1,0 +1,258 @@
+"""One racing process: connects, says `ready`, and does its role when it is told to go.
+
+Run as `python -m tests.races.worker ROLE FILE NAME COUNT`. The parent speaks on standard input and
+is answered on standard output, a line each; a stop file ends the roles that loop.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import holdfast
+from holdfast.errors import Conflict
+from holdfast.model.message import Message
+from holdfast.store.sources import Sources
+
+SESSION = "race"
+DELAY_S = 0.005
+STOP = ".stop"
+
+
+def slow_now_ms() -> int:
+    """Return the time, late: stores ask for it inside a save and inside the transaction."""
+    time.sleep(DELAY_S / 5)
+    return time.time_ns() // 1_000_000
+
+
+def user(text: str) -> Message:
+    """Return a user's message."""
+    return {"role": "user", "content": text}
+
+
+class Worker:
+    """The process's name, its store and its part of the talk with the parent."""
+
+    def __init__(self, path: str, name: str, count: int) -> None:
+        self.name = name
+        self.count = count
+        self.path = path
+        self.store = holdfast.connect(path, sources=Sources(now_ms=slow_now_ms))
+
+    def say(self, *words: object) -> None:
+        """Send a line to the parent."""
+        print(*words, flush=True)  # noqa: T201 - how the parent is answered
+
+    def orders(self) -> Iterator[str]:
+        """Yield the parent's lines until it has no more."""
+        for line in sys.stdin:
+            yield line.strip()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the parent wants the loops to end."""
+        return Path(self.path + STOP).exists()
+
+    def pair(self, number: int) -> list[Message]:
+        """Return the two messages of a round."""
+        return [user(f"{self.name}:{2 * number + half}") for half in (0, 1)]
+
+
+def save_itself(worker: Worker) -> None:
+    """Load, wait, add two, save the same History."""
+    for number in range(worker.count):
+        history = worker.store.get_chat_history(SESSION)
+        time.sleep(DELAY_S)
+        history.extend(worker.pair(number))
+        worker.store.set_chat_history(SESSION, history)
+
+
+def save_slice(worker: Worker) -> None:
+    """The same with a slice and `+`."""
+    for number in range(worker.count):
+        history = worker.store.get_chat_history(SESSION)
+        time.sleep(DELAY_S)
+        worker.store.set_chat_history(SESSION, history[:] + worker.pair(number))
+
+
+def save_copy(worker: Worker) -> None:
+    """The same with a copy."""
+    for number in range(worker.count):
+        history = worker.store.get_chat_history(SESSION).copy()
+        time.sleep(DELAY_S)
+        history.extend(worker.pair(number))
+        worker.store.set_chat_history(SESSION, history)
+
+
+def save_twice(worker: Worker) -> None:
+    """The same, and every History is saved again, with and without more messages."""
+    history = worker.store.get_chat_history(SESSION)
+    for number in range(worker.count):
+        time.sleep(DELAY_S)
+        history.extend(worker.pair(number))
+        worker.store.set_chat_history(SESSION, history)
+        worker.store.set_chat_history(SESSION, history)
+
+
+def save_plain(worker: Worker) -> None:
+    """The habit of other stores: load, wait, save a plain list. It loses messages."""
+    for number in range(worker.count):
+        messages = list(worker.store.get_chat_history(SESSION))
+        time.sleep(DELAY_S)
+        worker.store.set_chat_history(SESSION, messages + worker.pair(number))
+
+
+def add(worker: Worker) -> None:
+    """Add messages one by one."""
+    for number in range(worker.count):
+        worker.store.add_message(SESSION, "user", f"{worker.name}:{number}")
+
+
+def add_again(worker: Worker) -> None:
+    """Repeat every tenth message without a key: it stands twice."""
+    for number in range(worker.count):
+        for _ in range(2 if number % 10 == 0 else 1):
+            worker.store.add_message(SESSION, "user", f"{worker.name}:{number}")
+
+
+def edit(worker: Worker) -> None:
+    """Rewrite the first message in a loop, with `edit_history`."""
+    count = 0
+    while not worker.stopped:
+        count += 1
+
+        def rewritten(history: holdfast.History, count: int = count) -> list[Message]:
+            time.sleep(DELAY_S)
+            return [{"role": "system", "content": f"rewritten {count}"}, *history[1:]]
+
+        worker.store.edit_history(SESSION, rewritten)
+    worker.say("rewrites", count)
+
+
+def rewrite(worker: Worker) -> None:
+    """Rewrite the first message in a loop, with `set_chat_history`; a conflict is no harm."""
+    count = conflicts = 0
+    while not worker.stopped:
+        history = worker.store.get_chat_history(SESSION)
+        time.sleep(DELAY_S)
+        history[0] = {"role": "system", "content": f"{worker.name} {count}"}
+        try:
+            worker.store.set_chat_history(SESSION, history)
+            count += 1
+        except Conflict:
+            conflicts += 1
+    worker.say("rewrites", count, conflicts)
+
+
+def save_on_order(worker: Worker) -> None:
+    """Load, change and save each when the parent says so; tell how each save ended."""
+    history = holdfast.History()
+    for order in worker.orders():
+        match order.split():
+            case ["load"]:
+                history = worker.store.get_chat_history(SESSION)
+                worker.say("loaded")
+            case ["append", text]:
+                history.append(user(text))
+                worker.say(_saved(worker, history))
+            case ["rewrite", text]:
+                history[0] = user(text)
+                worker.say(_saved(worker, history))
+            case ["plain", text]:
+                worker.say(_saved(worker, [*history, user(text)]))
+
+
+def _saved(worker: Worker, messages: list[Message]) -> str:
+    try:
+        worker.store.set_chat_history(SESSION, messages)
+    except Conflict:
+        return "conflict"
+    return "saved"
+
+
+def replace(worker: Worker) -> None:
+    """Rewrite, replace and append in a loop; record every state before it is written."""
+
+    def save(messages: list[Message]) -> None:
+        base = worker.store.get_chat_history(SESSION).revision if len(messages) % 2 else None
+        worker.store.set_chat_history(SESSION, messages, base_revision=base)
+
+    _change_states(worker, save)
+
+
+def clear_and_add(worker: Worker) -> None:
+    """The habit of other stores: clear, then add. Readers see what was never a state."""
+
+    def clear_then_add(messages: list[Message]) -> None:
+        worker.store.clear_session(SESSION)
+        worker.store.add_messages(SESSION, messages)
+
+    _change_states(worker, clear_then_add)
+
+
+def _change_states(worker: Worker, save: Callable[[list[Message]], object]) -> None:
+    ledger = Path(worker.path + ".states").open("a", encoding="utf-8")  # noqa: SIM115 - closed below
+    state = [message["content"] for message in worker.store.get_chat_history(SESSION)]
+    with ledger:
+        for number in range(worker.count):
+            grown = [*state, f"added {number}"]
+            changed = [f"state {number}", *state[1:150], *(f"{number}-{n}" for n in range(8))]
+            state = grown if number % 3 else changed
+            ledger.write(json.dumps(state) + "\n")
+            ledger.flush()
+            if number % 3:
+                worker.store.add_user_message(SESSION, state[-1])
+            else:
+                save([user(text) for text in state])
+
+
+def read(worker: Worker) -> None:
+    """Read the history in a loop; write down each state that was not the last one seen."""
+    seen: list[object] = []
+    reads = 0
+    with Path(f"{worker.path}.seen-{worker.name}").open("w", encoding="utf-8") as ledger:
+        while not worker.stopped:
+            reads += 1
+            state = [message["content"] for message in worker.store.get_chat_history(SESSION)]
+            if state != seen:
+                ledger.write(json.dumps(state) + "\n")
+                seen = list(state)
+    worker.say("reads", reads)
+
+
+ROLES: dict[str, Callable[[Worker], None]] = {
+    role.__name__: role
+    for role in (
+        save_itself,
+        save_slice,
+        save_copy,
+        save_twice,
+        save_plain,
+        add,
+        add_again,
+        edit,
+        rewrite,
+        save_on_order,
+        replace,
+        clear_and_add,
+        read,
+    )
+}
+
+
+def main() -> None:
+    """Connect, wait for the parent, do the role."""
+    role, path, name, count = sys.argv[1:5]
+    worker = Worker(path, name, int(count))
+    worker.say("ready")
+    sys.stdin.readline()
+    ROLES[role](worker)
+    worker.say("done")
+    worker.store.close()
+
+
+if __name__ == "__main__":
+    main()

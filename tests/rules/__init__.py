@@ -1,0 +1,1 @@
+"""The rules, without any store: values in, values out."""
