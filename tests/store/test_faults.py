@@ -321,3 +321,13 @@ def test_a_batch_with_an_impossible_write_still_commits_the_others(path: Path) -
         assert isinstance(third, holdfast.Commit)
     assert contents(path) == ["acknowledged", "good", "good"]
     assert contents(path, "b") == ["acknowledged"]
+
+
+def test_a_schema_version_that_never_was_is_refused(path: Path) -> None:
+    """A file of ours with version 0 is damaged, not new: nothing is made in it."""
+    tamper(path, "PRAGMA user_version = 0")
+    with pytest.raises(ConfigError) as raised:
+        holdfast.connect(str(path))
+    assert raised.value.code == "damaged_schema"
+    tamper(path, "PRAGMA user_version = 1")
+    assert contents(path) == ["acknowledged"]

@@ -18,7 +18,7 @@ from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite.connections import Durability
 from holdfast.store.sync_store import SessionStore
-from holdfast.store.urls import backend_for, default_url
+from holdfast.store.urls import backend_for, default_url, make_data_folder
 
 TIMEOUT_S = 30.0
 
@@ -115,8 +115,12 @@ def _tenant(tenant: str | None) -> str:
 def _engine(url: str | None, durability: Durability, timeout_s: float, sources: Sources) -> Engine:
     if not timeout_s > 0:  # also refuses what is not a number
         raise ConfigError(f"timeout={timeout_s!r} must be a number of seconds above 0")
+    if url is None:
+        url = default_url()
+        if not os.environ.get("HOLDFAST_URL"):
+            make_data_folder()
     backend = backend_for(
-        default_url() if url is None else url,
+        url,
         durability=durability,
         timeout_s=timeout_s,
         sources=sources,

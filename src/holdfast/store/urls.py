@@ -19,10 +19,12 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
 def default_url() -> str:
-    """Return `HOLDFAST_URL`, else the path of a file in the user's data folder, which is made."""
-    url = os.environ.get("HOLDFAST_URL")
-    if url:
-        return url
+    """Return `HOLDFAST_URL`, else the path of a file in the user's data folder."""
+    return os.environ.get("HOLDFAST_URL") or str(_data_folder() / "holdfast.db")
+
+
+def make_data_folder() -> None:
+    """Make the folder of the default store, for its user alone."""
     folder = _data_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -32,7 +34,6 @@ def default_url() -> str:
             code="cannot_open",
             hint="set HOLDFAST_URL, or pass a path to connect()",
         ) from error
-    return str(folder / "holdfast.db")
 
 
 def backend_for(url: str, *, durability: Durability, timeout_s: float, sources: Sources) -> Backend:

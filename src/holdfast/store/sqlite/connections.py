@@ -70,13 +70,7 @@ class Database:
 
     def prepare(self, sources: Sources) -> str:
         """Check the file, or make it if there is none; return the identity of its data."""
-        folder = self.path.parent
-        if not folder.is_dir():
-            raise ConfigError(
-                f"there is no folder {folder}",
-                code="cannot_open",
-                hint="create it, or choose another path",
-            )
+        self._require_folder()
         connection = self._connect()
         try:
             if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
@@ -87,6 +81,23 @@ class Database:
             return str(_value(connection, queries()["store_value"], "identity"))
         finally:
             connection.close()
+
+    def _require_folder(self) -> None:
+        folder = self.path.parent
+        try:
+            there = folder.is_dir()
+        except OSError as error:
+            raise ConfigError(
+                f"the folder {folder} cannot be looked into: {error.strerror}",
+                code="cannot_open",
+                hint="choose another path, or change the permissions",
+            ) from error
+        if not there:
+            raise ConfigError(
+                f"there is no folder {folder}",
+                code="cannot_open",
+                hint="create it, or choose another path",
+            )
 
     def _connect(self) -> sqlite3.Connection:
         connection = self.factory(str(self.path))
@@ -125,7 +136,13 @@ class Database:
 
     def _require_known_schema(self, connection: sqlite3.Connection) -> None:
         version = _value(connection, "PRAGMA user_version")
-        if version != len(migrations()):
+        if not isinstance(version, int) or version < 1:
+            raise ConfigError(
+                f"{self.location} is ours, but its schema version {version!r} never was",
+                code="damaged_schema",
+                hint="restore the file from a backup",
+            )
+        if version > len(migrations()):
             raise NotSupported(
                 f"{self.location} has schema version {version}; "
                 f"this Holdfast knows versions up to {len(migrations())}",

@@ -1,0 +1,37 @@
+"""The command `holdfast`."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast._version import __version__
+from holdfast.cli.demo import demo
+from holdfast.cli.doctor import doctor
+from holdfast.cli.options import global_options
+from holdfast.cli.program import Program, show_help_alone
+from holdfast.cli.session import session
+from holdfast.cli.store import store_group
+
+
+@click.group(cls=Program)
+@click.version_option(__version__, message="holdfast %(version)s")
+@global_options
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Keep the conversations of AI agents and chat bots, and look at them.
+
+    --store, --tenant and --json may stand anywhere on the line. Exit codes: 0 done, 1 a promise or
+    a check failed, 2 wrong use, 3 the store cannot be reached, 130 interrupted.
+
+    Example: holdfast session list --store chats.db
+    """
+    show_help_alone(context)
+
+
+for command in (demo, session, store_group, doctor):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line: the console script."""
+    cli.main()

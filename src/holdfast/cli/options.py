@@ -1,0 +1,142 @@
+"""The options that every command takes, before or after its name, and the store they lead to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from holdfast.cli.escaping import visible
+from holdfast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from holdfast.store.backend import Backend
+    from holdfast.store.sync_store import SessionStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Settings:
+    """What `--store`, `--tenant` and `--json` said, wherever on the line they stood.
+
+    `place` is where a command looked, for people, as soon as it has opened a store.
+    """
+
+    url: str | None = None
+    tenant: str | None = None
+    as_json: bool = False
+    place: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where the store's address comes from."""
+        if self.url is not None:
+            return "--store"
+        return "HOLDFAST_URL" if os.environ.get("HOLDFAST_URL") else "the default"
+
+
+def settings_of(context: click.Context) -> Settings:
+    """Return the one `Settings` of a call; each part of the line adds what it says."""
+    root = context.find_root()
+    if not isinstance(root.obj, Settings):
+        root.obj = Settings()
+    return root.obj
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is not None and value is not False:
+        setattr(settings_of(context), str(parameter.name), value)
+
+
+def global_options(command: F) -> F:
+    """Give a command or a group the three options that all of them share."""
+    for option in (
+        click.option(
+            "--json",
+            "as_json",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember,
+            help="Print JSON.",
+        ),
+        click.option(
+            "--tenant",
+            metavar="NAME",
+            expose_value=False,
+            callback=_remember,
+            help="Whose sessions; else HOLDFAST_TENANT.",
+        ),
+        click.option(
+            "--store",
+            "url",
+            metavar="URL",
+            expose_value=False,
+            callback=_remember,
+            help="A path or URL; else HOLDFAST_URL.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def backend_of(settings: Settings) -> Backend:
+    """Return the backend that the settings name, not opened: nothing is touched yet."""
+    from holdfast.store.sources import Sources
+    from holdfast.store.urls import backend_for, default_url
+
+    url = default_url() if settings.url is None else settings.url
+    return backend_for(url, durability="full", timeout_s=1.0, sources=Sources())
+
+
+def open_store(settings: Settings) -> SessionStore:
+    """Open the store that the settings name; one that is not there is never made."""
+    from holdfast.store.connect import connect
+    from holdfast.store.sqlite.backend import SqliteBackend
+
+    backend = backend_of(settings)
+    if isinstance(backend, SqliteBackend):
+        _require_store(Path(backend.location), settings)
+    store = connect(settings.url, tenant=settings.tenant)
+    settings.place = visible(store.location)
+    if store.tenant != "default":
+        settings.place += f" (tenant {visible(store.tenant)})"
+    return store
+
+
+def _require_store(path: Path, settings: Settings) -> None:
+    """Refuse a file that is not there, or empty: connecting would make a store of it."""
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        size = 0
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be opened: {error.strerror}",
+            code="cannot_open",
+            hint="check the path, and that this user may enter its folder",
+        ) from error
+    if size:
+        return
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"there is no folder {path.parent} for the store {path} (from {settings.source})",
+            code="no_store",
+            hint="name another one with --store or HOLDFAST_URL",
+        )
+    raise ConfigError(
+        f"there is no store at {path} (from {settings.source})",
+        code="no_store",
+        hint="name another one with --store or HOLDFAST_URL; a program makes one when it connects: "
+        f"python -c 'import holdfast; holdfast.connect({_argument(settings)})'",
+    )
+
+
+def _argument(settings: Settings) -> str:
+    # Inside the hint's single quotes a name that holds quotes itself would not be a command.
+    plain = settings.url is not None and not set(settings.url) & set("'\"\\$`!")
+    return f'"{settings.url}"' if plain else "..." if settings.url is not None else ""

@@ -1,0 +1,146 @@
+"""`holdfast store`: how much there is, and whether it is what was written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.cli.escaping import visible
+from holdfast.cli.options import global_options, open_store, settings_of
+from holdfast.cli.printing import (
+    Column,
+    facts,
+    plural,
+    print_json,
+    print_line,
+    print_rich,
+    say,
+    size,
+    table,
+)
+from holdfast.cli.program import FAILED, CommandGroup, show_help_alone
+
+if TYPE_CHECKING:
+    from holdfast.rules.verification import Problem
+    from holdfast.store.sync_store import SessionStore
+
+_PROBLEM_COLUMNS = (
+    Column("session", style="cyan"),
+    Column("revision", right=True),
+    Column("problem"),
+)
+
+
+@click.group("store", cls=CommandGroup)
+@global_options
+@click.pass_context
+def store_group(context: click.Context) -> None:
+    """Count and check what a store holds.
+
+    Example: holdfast store verify
+    """
+    show_help_alone(context)
+
+
+@store_group.command()
+@click.argument("session_id", metavar="[SESSION]", required=False)
+@global_options
+@click.pass_context
+def stats(context: click.Context, session_id: str | None) -> None:
+    """Count sessions, messages and entries.
+
+    Example: holdfast store stats --json
+    """
+    settings = settings_of(context)
+    with open_store(settings) as store:
+        counts = store.stats(session_id)
+        if settings.as_json:
+            print_json({"store": store.location, "tenant": store.tenant, **asdict(counts)})
+            return
+    print_rich(
+        facts(
+            [
+                ("Store", settings.place),
+                *([("Session", session_id)] if session_id is not None else []),
+                ("Sessions", f"{counts.sessions:,}"),
+                ("Messages", f"{counts.messages:,} in the current histories"),
+                ("Entries", f"{counts.entries:,} in the logs"),
+                ("Generations", f"{counts.generations:,}"),
+                ("Size", f"{size(counts.size_bytes)} (the whole store)"),
+            ]
+        )
+    )
+    if not counts.sessions:
+        say(f"\nNo sessions in {settings.place}.")
+
+
+@store_group.command()
+@click.argument("session_id", metavar="[SESSION]", required=False)
+@global_options
+@click.pass_context
+def verify(context: click.Context, session_id: str | None) -> None:
+    """Recompute every checksum and count.
+
+    Exits with 1 if anything is not as it was written.
+
+    Example: holdfast store verify user-42
+    """
+    settings = settings_of(context)
+    with open_store(settings) as store:
+        with _working(store, session_id):
+            found = store.verify(session_id)
+        if settings.as_json:
+            place = {"store": store.location, "tenant": store.tenant}
+            print_json({**place, "ok": bool(found), **asdict(found)})
+    if not settings.as_json:
+        checked = (
+            f"{plural(found.sessions, 'session')}, {plural(found.messages, 'message')}, "
+            f"{plural(found.entries, 'entry')}"
+        )
+        if found:
+            state = "all is well" if found.sessions else "no sessions"
+            print_line(f"Checked {settings.place}: {checked}: {state}.")
+        else:
+            print_rich(table(_PROBLEM_COLUMNS, [_row(problem) for problem in found.problems]))
+            print_line(
+                f"\nChecked {settings.place}: {checked}: "
+                f"{plural(len(found.problems), 'problem')}.\n"
+                "Keep a copy of the file, then restore it from a backup; sessions that are not "
+                "named here are whole."
+            )
+    if not found:
+        context.exit(FAILED)
+
+
+def _row(problem: Problem) -> tuple[str, str, str]:
+    revision = "" if problem.revision is None else str(problem.revision)
+    return (problem.session_id or "the file", revision, problem.what)
+
+
+@contextmanager
+def _working(store: SessionStore, session_id: str | None) -> Iterator[None]:
+    """Show on a terminal that something happens, and how much there is of it."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    if session_id is None:
+        counts = store.stats()
+        what = f"{plural(counts.sessions, 'session')}, {plural(counts.messages, 'message')}"
+    else:
+        what = f"session {visible(session_id)}"
+    columns = (
+        SpinnerColumn(),
+        TextColumn("checking {task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
