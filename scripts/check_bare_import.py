@@ -23,8 +23,9 @@ refused = []
 class Gate:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        # CPython keeps its build settings in a module whose name depends on the platform.
-        if top in ALLOWED or top.startswith("_sysconfigdata"):
+        # CPython keeps its build settings in a module whose name depends on the platform, and its
+        # copy module looks for Jython's own types.
+        if top in ALLOWED or top.startswith("_sysconfigdata") or top == "org":
             return None
         refused.append(name)
         raise ModuleNotFoundError(f"{name} is not part of a bare installation", name=name)

@@ -239,6 +239,43 @@ class Model(RuleBasedStateMachine):
             assert history.revision == session.history_revision
             self.held.append(Held(place, history, list(session.items), history.revision))
 
+    @rule(place=places, others=contents, key=keys, engine=engines, again=st.booleans())
+    def rewrite_late(
+        self,
+        *,
+        place: tuple[str, str],
+        others: list[str],
+        key: str | None,
+        engine: int,
+        again: bool,
+    ) -> None:
+        """Save a rewrite after others added, and perhaps another one from the same base."""
+        store, session = self.store(place, engine), self.sessions.get(place)
+        items = list(session.items) if session else []
+        history = store.get_chat_history(place[1])
+        stale, base = history.copy(), history.revision
+        self.add(place=place, texts=others, key=None, expected=None, engine=engine + 1)
+        history[:1] = self.new(["x"], numbered=True)
+        self.hand_back(place, history, base, items, key=key, engine=engine)
+        if again:
+            stale[:1] = self.new(["y"], numbered=True)
+            self.hand_back(place, stale, base, items, key=key, engine=engine + 1)
+
+    @rule(place=places, texts=contents, engine=engines, recreate=st.booleans())
+    def save_after_delete(
+        self, *, place: tuple[str, str], texts: list[str], engine: int, recreate: bool
+    ) -> None:
+        """Save a history whose session was deleted since, and perhaps begun again."""
+        session = self.sessions.get(place)
+        items = list(session.items) if session else []
+        history = self.store(place, engine).get_chat_history(place[1])
+        base = history.revision
+        self.delete(place=place, engine=engine + 1)
+        if recreate:
+            self.add(place=place, texts=["z"], key=None, expected=None, engine=engine)
+        history.extend(self.new(texts, numbered=True))
+        self.hand_back(place, history, base, items, key=None, engine=engine)
+
     @rule(place=places, texts=contents, numbered=st.booleans(), key=keys, engine=engines)
     def replace(
         self,
@@ -408,6 +445,9 @@ class Model(RuleBasedStateMachine):
         wrote = reset or len(items) > len(session.items)
         assert commit.history_revision > session.history_revision or not wrote
         assert not commit.replayed
+        if session.past:  # inside a rewrite's commit the generation before it is read
+            inside = range(session.revision + 1, commit.revision)
+            session.past.update(dict.fromkeys(inside, session.items))
         session.items = items
         session.history_revision = commit.history_revision
         session.revision = max(session.revision, commit.revision)

@@ -7,7 +7,7 @@ of these: nothing in Holdfast returns `False` to say that it failed.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class HoldfastError(Exception):
@@ -24,6 +24,14 @@ class HoldfastError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def twin(self) -> Self:
+        """Return an equal error, for another caller to raise."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.args = self.args
+        twin.__dict__.update(self.__dict__)
+        twin.__cause__ = self.__cause__
+        return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own pickling drops keyword arguments, and errors cross processes.

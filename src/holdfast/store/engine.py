@@ -12,7 +12,6 @@ written. From there it is `IN_FLIGHT`, and only the batch's outcome says what be
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 import threading
 import weakref
@@ -267,7 +266,7 @@ class Engine:
                     self.backend.leave()
             except HoldfastError as error:
                 batch = batch or self._take_batch()
-                outcomes = [copy.copy(error) for _ in batch]
+                outcomes = [error.twin() for _ in batch]
             except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
                 batch = batch or self._take_batch()
                 outcomes = [_unexpected(error) for _ in batch]
