@@ -461,7 +461,12 @@ class Model(RuleBasedStateMachine):
     def some_revision(self, place: tuple[str, str], number: int) -> int:
         """A revision that a session of this name has, or had before it was deleted, or 0."""
         session = self.sessions.get(place)
-        known: list[int] = [0, *self.gone.get(place, ()), *(session.past if session else ())]
+        known: list[int] = [
+            0,
+            1 << 60,
+            *self.gone.get(place, ()),
+            *(session.past if session else ()),
+        ]
         return sorted(known, reverse=True)[number % len(known)]
 
 

@@ -7,7 +7,7 @@ of these: nothing in Holdfast returns `False` to say that it failed.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 
 class HoldfastError(Exception):
@@ -25,11 +25,9 @@ class HoldfastError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
-    def twin(self) -> Self:
+    def twin(self) -> HoldfastError:
         """Return an equal error, for another caller to raise."""
-        twin = type(self).__new__(type(self), *self.args)
-        twin.args = self.args
-        twin.__dict__.update(self.__dict__)
+        twin = _restore(type(self), self.args, self.__dict__)
         twin.__cause__ = self.__cause__
         return twin
 

@@ -117,3 +117,14 @@ def test_paths_count_the_whole_list() -> None:
     with pytest.raises(InvalidMessage) as caught:
         plan_saving([user("a"), user("b"), {"role": "user"}], base, may_append=True, stamp=stamp())
     assert caught.value.path == "messages[2].content"
+
+
+@given(conversations)
+def test_invented_results(log: list[Message]) -> None:
+    """Results that reading invented are stored by no rewrite."""
+    base = payloads(log)
+    repaired = repair(codec.decode_provider(base)) if base else []
+    saving = plan_saving([user("first"), *repaired], base, may_append=False, stamp=stamp())
+    real = [each["content"] for each in repaired if type(each) is dict]
+    stored = codec.decode_whole(saving.lines)
+    assert [each["content"] for each in stored] == ["first", *real]

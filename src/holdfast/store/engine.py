@@ -4,9 +4,6 @@ The right to commit is one token. A caller that finds it free commits at once, o
 Callers that find it taken queue; whoever gives the token back while others wait hands it to the
 committer thread, which commits the queue batch by batch until it is empty. So one caller pays no
 hand-over, and a thousand share one fsync. This is the only place that knows threads.
-
-A write is `QUEUED` until its batch starts, and can be withdrawn until then: it was certainly not
-written. From there it is `IN_FLIGHT`, and only the batch's outcome says what became of it.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum, auto
 from typing import TypeAlias
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
@@ -26,6 +22,7 @@ from holdfast.model.commit import Commit, Deletion
 from holdfast.model.write import Write
 from holdfast.store.backend import Backend, Outcome
 from holdfast.store.deadlines import Deadlines
+from holdfast.store.pending import AsyncPending, Pending, State
 from holdfast.store.sources import Sources
 
 MAX_BATCH = 128
@@ -33,43 +30,8 @@ IDLE_S = 1.0
 READERS = 4
 
 
-class _State(Enum):
-    QUEUED = auto()
-    IN_FLIGHT = auto()
-    DONE = auto()
-    WITHDRAWN = auto()
-
-
-class _Pending:
-    """A queued write of a thread, which waits on a lock that its outcome releases."""
-
-    __slots__ = ("deadline", "outcome", "signal", "state", "write")
-
-    def __init__(self, write: Write, deadline: float) -> None:
-        self.write = write
-        self.deadline = deadline
-        self.state = _State.QUEUED
-        self.outcome: Outcome | None = None
-        self.signal = threading.Lock()
-        self.signal.acquire()
-
-
-class _AsyncPending:
-    """A queued write of a task, whose future is set in its own event loop."""
-
-    __slots__ = ("deadline", "future", "loop", "outcome", "state", "write")
-
-    def __init__(self, write: Write, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.write = write
-        self.deadline = deadline
-        self.state = _State.QUEUED
-        self.outcome: Outcome | None = None
-        self.loop = loop
-        self.future: asyncio.Future[Outcome] = loop.create_future()
-
-
 _LoopDeadlines: TypeAlias = weakref.WeakKeyDictionary[
-    asyncio.AbstractEventLoop, Deadlines[_AsyncPending]
+    asyncio.AbstractEventLoop, Deadlines[AsyncPending]
 ]
 
 
@@ -86,7 +48,7 @@ class Engine:
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._settled = threading.Condition(self._lock)
-        self._queue: deque[_Pending | _AsyncPending] = deque()
+        self._queue: deque[Pending | AsyncPending] = deque()
         self._token_taken = False
         self._token_is_committers = False
         self._committer: threading.Thread | None = None
@@ -105,7 +67,7 @@ class Engine:
             outcome = self._commit_alone(write)
             if outcome is not None:
                 return _result(outcome)
-        pending = _Pending(write, deadline)
+        pending = Pending(write, deadline)
         self._enqueue(pending)
         return _result(self._await_outcome(pending))
 
@@ -116,7 +78,7 @@ class Engine:
         flight, cancellation waits for its outcome, and the `CancelledError` says what it was.
         """
         loop = asyncio.get_running_loop()
-        pending = _AsyncPending(write, self._sources.monotonic_s() + timeout_s, loop)
+        pending = AsyncPending(write, self._sources.monotonic_s() + timeout_s, loop)
         self._enqueue(pending)
         deadlines = self._deadlines_of(loop)
         deadlines.watch(pending)
@@ -175,7 +137,7 @@ class Engine:
         """Whether nobody waits for a commit any more."""
         if not self._token_is_committers:
             return not self._token_taken
-        queued = any(pending.state is _State.QUEUED for pending in self._queue)
+        queued = any(pending.state is State.QUEUED for pending in self._queue)
         return not queued and not self._in_flight
 
     # The token
@@ -188,7 +150,7 @@ class Engine:
             self._token_taken = True
             return True
 
-    def _enqueue(self, pending: _Pending | _AsyncPending) -> None:
+    def _enqueue(self, pending: Pending | AsyncPending) -> None:
         with self._lock:
             self._require_open()
             self._queue.append(pending)
@@ -248,13 +210,13 @@ class Engine:
     def _drain(self) -> None:
         while True:
             with self._lock:
-                while self._queue and self._queue[0].state is _State.WITHDRAWN:
+                while self._queue and self._queue[0].state is State.WITHDRAWN:
                     self._queue.popleft()
                 if not self._queue:
                     self._token_taken = self._token_is_committers = False
                     self._settled.notify_all()
                     return
-            batch: list[_Pending | _AsyncPending] = []
+            batch: list[Pending | AsyncPending] = []
             outcomes: Sequence[Outcome]
             try:
                 if not self.backend.admit(wait=True):
@@ -275,25 +237,25 @@ class Engine:
                 self._in_flight = False
                 self._settled.notify_all()
 
-    def _take_batch(self) -> list[_Pending | _AsyncPending]:
-        batch: list[_Pending | _AsyncPending] = []
+    def _take_batch(self) -> list[Pending | AsyncPending]:
+        batch: list[Pending | AsyncPending] = []
         with self._lock:
             while self._queue and len(batch) < MAX_BATCH:
                 pending = self._queue.popleft()
-                if pending.state is _State.QUEUED:
-                    pending.state = _State.IN_FLIGHT
+                if pending.state is State.QUEUED:
+                    pending.state = State.IN_FLIGHT
                     batch.append(pending)
             self._in_flight = bool(batch)
         return batch
 
     def _publish(
-        self, batch: Sequence[_Pending | _AsyncPending], outcomes: Sequence[Outcome]
+        self, batch: Sequence[Pending | AsyncPending], outcomes: Sequence[Outcome]
     ) -> None:
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[_AsyncPending]] = defaultdict(list)
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[AsyncPending]] = defaultdict(list)
         for pending, outcome in zip(batch, outcomes, strict=True):
             pending.outcome = outcome
-            pending.state = _State.DONE
-            if isinstance(pending, _Pending):
+            pending.state = State.DONE
+            if isinstance(pending, Pending):
                 pending.signal.release()
             else:
                 by_loop[pending.loop].append(pending)
@@ -305,7 +267,7 @@ class Engine:
 
     # Deadlines
 
-    def _await_outcome(self, pending: _Pending) -> Outcome:
+    def _await_outcome(self, pending: Pending) -> Outcome:
         try:
             remaining_s = max(0.0, pending.deadline - self._sources.monotonic_s())
             in_time = pending.signal.acquire(timeout=remaining_s)
@@ -317,23 +279,23 @@ class Engine:
             return pending.outcome
         return _not_sent() if self._withdraw(pending) else _not_answered()
 
-    def _withdraw(self, pending: _Pending | _AsyncPending) -> bool:
+    def _withdraw(self, pending: Pending | AsyncPending) -> bool:
         """Take a write out of the queue; false if its batch has started."""
         with self._lock:
-            if pending.state is not _State.QUEUED:
+            if pending.state is not State.QUEUED:
                 return False
-            pending.state = _State.WITHDRAWN
+            pending.state = State.WITHDRAWN
             self._settled.notify_all()
             return True
 
-    def _deadlines_of(self, loop: asyncio.AbstractEventLoop) -> Deadlines[_AsyncPending]:
+    def _deadlines_of(self, loop: asyncio.AbstractEventLoop) -> Deadlines[AsyncPending]:
         found = self._deadlines.get(loop)
         if found is None:
             found = Deadlines(loop, self._sources.monotonic_s, self._expire_async)
             self._deadlines[loop] = found
         return found
 
-    def _expire_async(self, pending: _AsyncPending) -> None:
+    def _expire_async(self, pending: AsyncPending) -> None:
         if pending.future.done():
             return
         if self._withdraw(pending):
@@ -342,7 +304,7 @@ class Engine:
             pending.future.set_exception(_not_answered())
 
 
-def _deliver(batch: Sequence[_AsyncPending]) -> None:
+def _deliver(batch: Sequence[AsyncPending]) -> None:
     """Set the futures of one loop's share of a batch, in that loop."""
     for pending in batch:
         if pending.outcome is not None and not pending.future.done():

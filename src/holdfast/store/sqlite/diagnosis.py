@@ -7,12 +7,10 @@ something is wrong does not itself fail.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from holdfast.store.sqlite.connections import (
     ConnectionFactory,
     Database,
 )
+from holdfast.store.sqlite.holders import Holder, lock_holders
 from holdfast.store.sqlite.queries import migrations, queries
 from holdfast.store.sqlite.turnstile import LOCK_SUFFIXES
 from holdfast.store.sqlite.writer import ERASURE
@@ -40,20 +39,6 @@ _CODES = {
     "not_durable": "durability",
 }
 _OTHER_CODE = "integrity"
-
-_LINE = re.compile(
-    r"\d+: (?P<waits>-> )?\S+ +\S+ +(?P<mode>READ|WRITE) +(?P<pid>-?\d+) "
-    r"(?P<major>[0-9a-f]+):(?P<minor>[0-9a-f]+):(?P<inode>\d+) (?P<start>\d+) (?P<end>\d+|EOF)"
-)
-_EVERYTHING = 1 << 63
-
-# SQLite's file format: the lock bytes of the database and of the shared-memory file.
-_RESERVED = 0x40000001
-_SHM_WRITE = 120
-_SHM_READS = range(123, 128)
-
-_WRITES, _READS, _WAITS, _HAS_OPEN = "writes", "reads", "waits to write", "has it open"
-_WEIGHT = {_WRITES: 0, _READS: 1, _WAITS: 2, _HAS_OPEN: 3}
 
 
 def onlooker(path: str) -> sqlite3.Connection:
@@ -86,7 +71,7 @@ def diagnose(
     if absent is not None:
         return [_store(path, source), absent, *surroundings(path, limits, system)]
     database = Database(path, "full", _TIMEOUT_S, factory)
-    holders = _lock_holders(path, system)
+    holders = lock_holders(path, system)
     access = _access(path)
     inside = list(_inside(database, holders))
     return [
@@ -144,7 +129,7 @@ def _user() -> int | str:
     return os.geteuid() if hasattr(os, "geteuid") else "?"
 
 
-def _inside(database: Database, holders: list[_Holder] | None) -> Iterator[Finding]:
+def _inside(database: Database, holders: list[Holder] | None) -> Iterator[Finding]:
     """Yield what the database says of itself; stop where it cannot be read."""
     try:
         with closing(database.writer()) as connection:
@@ -198,7 +183,7 @@ def _durability(connection: sqlite3.Connection) -> Finding:
     return Finding("durability", "warning", what, hint)
 
 
-def _erasure(connection: sqlite3.Connection, holders: list[_Holder] | None) -> Finding:
+def _erasure(connection: sqlite3.Connection, holders: list[Holder] | None) -> Finding:
     row = connection.execute(queries()["store_value"], (ERASURE,)).fetchone()
     if row is None:
         return Finding("erasure", "ok", "nothing of deleted sessions is left in the files")
@@ -218,7 +203,7 @@ def _integrity(connection: sqlite3.Connection) -> Finding:
     return Finding("integrity", "problem", what, hint)
 
 
-def _log_size(path: Path, limits: Limits, holders: list[_Holder] | None) -> Finding:
+def _log_size(path: Path, limits: Limits, holders: list[Holder] | None) -> Finding:
     try:
         taken = Path(f"{path}-wal").stat().st_size
     except OSError:
@@ -231,7 +216,7 @@ def _log_size(path: Path, limits: Limits, holders: list[_Holder] | None) -> Find
     return Finding("wal", "ok", f"the write-ahead log has {megabytes(taken)}")
 
 
-def _let_go(holders: list[_Holder] | None) -> str:
+def _let_go(holders: list[Holder] | None) -> str:
     reading = [holder for holder in holders or () if holder.reads]
     if reading:
         return f"a reader holds it: end or restart {_named(reading)}"
@@ -240,7 +225,7 @@ def _let_go(holders: list[_Holder] | None) -> str:
 
 def _locks(
     database: Database,
-    holders: list[_Holder] | None,
+    holders: list[Holder] | None,
     limits: Limits,
     system: Path,
     pause: Callable[[float], None],
@@ -253,7 +238,7 @@ def _locks(
         # Twice the same writer says little of a busy store: that nobody committed meanwhile does.
         before = _Commits(database)
         pause(limits.held_s)
-        later = _lock_holders(database.path, system) or []
+        later = lock_holders(database.path, system) or []
         if before.went_on():
             stuck = []
         stuck = [holder for holder in stuck if holder in later]
@@ -268,7 +253,7 @@ def _locks(
     return Finding("locks", "ok", what)
 
 
-def _activities(holders: list[_Holder]) -> list[str]:
+def _activities(holders: list[Holder]) -> list[str]:
     return list(dict.fromkeys(holder.doing for holder in holders))
 
 
@@ -302,87 +287,6 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
     return int(connection.execute(statement).fetchone()[0])
 
 
-def _named(holders: list[_Holder]) -> str:
+def _named(holders: list[Holder]) -> str:
     names = ", ".join(str(holder) for holder in holders[:_LISTED])
     return f"{names} and {len(holders) - _LISTED} more" if len(holders) > _LISTED else names
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Holder:
-    """A process and the most that it does with the store."""
-
-    weight: int
-    pid: int
-    name: str
-    doing: str
-
-    @property
-    def writes(self) -> bool:
-        """Whether others that want to write must wait for it."""
-        return self.doing == _WRITES
-
-    @property
-    def reads(self) -> bool:
-        """Whether it keeps the write-ahead log from being emptied."""
-        return self.doing in (_READS, _WRITES)
-
-    def __str__(self) -> str:
-        return f"{self.name} (process {self.pid})"
-
-
-def _lock_holders(path: Path, system: Path) -> list[_Holder] | None:
-    """Return who else holds locks, writers first; `None` where the system does not tell."""
-    try:
-        lines = (system / "locks").read_text("utf-8").splitlines()
-    except OSError:
-        return None
-    files = dict(_files(path))
-    doing: dict[int, str] = {}
-    for line in lines:
-        found = _LINE.match(line)
-        if found is None:
-            continue
-        device = (int(found["major"], 16), int(found["minor"], 16), int(found["inode"]))
-        pid = int(found["pid"])
-        if device not in files or pid == os.getpid():
-            continue
-        what = _doing(files[device], found)
-        if pid not in doing or _WEIGHT[what] < _WEIGHT[doing[pid]]:
-            doing[pid] = what
-    return sorted(
-        _Holder(_WEIGHT[what], pid, _name(system, pid), what) for pid, what in doing.items()
-    )
-
-
-def _files(path: Path) -> Iterator[tuple[tuple[int, int, int], str]]:
-    for suffix in ("", "-wal", "-shm", *LOCK_SUFFIXES):
-        try:
-            found = Path(f"{path}{suffix}").stat()
-        except OSError:
-            continue
-        yield (os.major(found.st_dev), os.minor(found.st_dev), found.st_ino), suffix
-
-
-def _doing(suffix: str, lock: re.Match[str]) -> str:
-    queue, write = LOCK_SUFFIXES
-    if lock["waits"] or suffix == queue:
-        return _WAITS
-    if suffix == write:
-        return _WRITES
-    start = int(lock["start"])
-    end = _EVERYTHING if lock["end"] == "EOF" else int(lock["end"])
-    if suffix == "-shm":
-        if lock["mode"] == "WRITE" and start <= _SHM_WRITE <= end:
-            return _WRITES
-        if any(start <= byte <= end for byte in _SHM_READS):
-            return _READS
-    elif suffix == "" and lock["mode"] == "WRITE" and start <= _RESERVED <= end:
-        return _WRITES
-    return _HAS_OPEN
-
-
-def _name(system: Path, pid: int) -> str:
-    try:
-        return (system / str(pid) / "comm").read_text("utf-8", "replace").strip() or "a program"
-    except OSError:
-        return "a program"  # gone meanwhile, or of a container that this one does not see into
