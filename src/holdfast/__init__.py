@@ -7,13 +7,17 @@ store.add_user_message("user-42", "My name is Alice")
 history = store.get_chat_history("user-42")
 """
 
+from typing import TYPE_CHECKING, Any
+
 from holdfast._version import __version__
 from holdfast.model.commit import Commit, Deletion
 from holdfast.model.session import Page, SessionInfo
 from holdfast.rules.history import History
-from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.connect import connect, connect_async, get_default_session_store
 from holdfast.store.sync_store import SessionStore
+
+if TYPE_CHECKING:
+    from holdfast.store.async_store import AsyncSessionStore
 
 __all__ = [
     "AsyncSessionStore",
@@ -28,3 +32,12 @@ __all__ = [
     "connect_async",
     "get_default_session_store",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio takes longer to import than all the rest, and many programs do without.
+    if name == "AsyncSessionStore":
+        from holdfast.store.async_store import AsyncSessionStore
+
+        return AsyncSessionStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import threading
 import weakref
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import ConfigError
 from holdfast.rules.arguments import check_id
-from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite.connections import Durability
 from holdfast.store.sync_store import SessionStore
 from holdfast.store.urls import backend_for, default_url, make_data_folder
+
+if TYPE_CHECKING:
+    from holdfast.store.async_store import AsyncSessionStore
 
 TIMEOUT_S = 30.0
 
@@ -73,6 +74,10 @@ class Connecting:
         self._store: AsyncSessionStore | None = None
 
     async def _open(self) -> AsyncSessionStore:
+        import asyncio
+
+        from holdfast.store.async_store import AsyncSessionStore
+
         engine = await asyncio.to_thread(_engine, *self._engine_arguments)
         self._store = AsyncSessionStore(engine, *self._store_arguments)
         return self._store

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import weakref
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class HasDeadline(Protocol):

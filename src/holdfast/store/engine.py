@@ -8,14 +8,13 @@ hand-over, and a thousand share one fsync. This is the only place that knows thr
 
 from __future__ import annotations
 
-import asyncio
 import os
+import sys
 import threading
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.commit import Commit, Deletion
@@ -25,14 +24,18 @@ from holdfast.store.deadlines import Deadlines
 from holdfast.store.pending import AsyncPending, Pending, State
 from holdfast.store.sources import Sources
 
+if TYPE_CHECKING:  # asyncio is slow to import, and those who use it have it already
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
 MAX_BATCH = 128
 IDLE_S = 1.0
 READERS = 4
 
 
-_LoopDeadlines: TypeAlias = weakref.WeakKeyDictionary[
-    asyncio.AbstractEventLoop, Deadlines[AsyncPending]
-]
+_LoopDeadlines: TypeAlias = (
+    "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines[AsyncPending]]"
+)
 
 
 class Engine:
@@ -77,6 +80,8 @@ class Engine:
         A task that is cancelled while its write is queued has not written. Once the write is in
         flight, cancellation waits for its outcome, and the `CancelledError` says what it was.
         """
+        import asyncio
+
         loop = asyncio.get_running_loop()
         pending = AsyncPending(write, self._sources.monotonic_s() + timeout_s, loop)
         self._enqueue(pending)
@@ -104,6 +109,8 @@ class Engine:
         with self._lock:
             self._require_open()
             if self._readers is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="holdfast-reader")
             return self._readers
 
@@ -344,7 +351,8 @@ def _last_word(outcome: Outcome) -> str:
 
 
 def _in_event_loop() -> bool:
-    return asyncio._get_running_loop() is not None
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -6,12 +6,15 @@ written. From there it is `IN_FLIGHT`, and only the batch's outcome says what be
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from holdfast.model.write import Write
 from holdfast.store.backend import Outcome
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class State(Enum):

@@ -1,0 +1,107 @@
+"""What the machine itself can do, measured in the same run: the limits that figures refer to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypedDict
+
+import msgspec
+from benchmarks.conversations import encoded, turns
+
+
+class Raw:
+    """Appends turns to a file and syncs it after each: the disk's own rate, for one caller."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._turns = map(encoded, turns())
+        self.written = 0
+        self.seconds = 0.0
+        self.longest_ms = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Turns a second, over everything that was measured so far."""
+        return self.written / self.seconds
+
+    def warm_up(self, count: int) -> None:
+        """Write turns that do not count."""
+        self._append(list(islice(self._turns, count)))
+
+    def measure(self, count: int) -> None:
+        """Write turns that count."""
+        data = list(islice(self._turns, count))
+        started = time.perf_counter()
+        longest = self._append(data)
+        self.seconds += time.perf_counter() - started
+        self.written += count
+        self.longest_ms = max(self.longest_ms, longest * 1e3)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, data: Sequence[bytes]) -> float:
+        longest = 0.0
+        before = time.perf_counter()
+        for item in data:
+            os.write(self._file, item)
+            os.fdatasync(self._file)
+            after = time.perf_counter()
+            longest = max(longest, after - before)
+            before = after
+        return longest
+
+
+class _ProviderForm(TypedDict, total=False):
+    role: str
+    content: Any
+    name: Any
+    tool_calls: Any
+    tool_call_id: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BareDecoding:
+    """Decodes payloads that are in memory already, into the form that Holdfast decodes into."""
+
+    payloads: Sequence[bytes]
+
+    def together(self) -> float:
+        """Return the seconds that one call for all of them takes: the fastest way there is."""
+        decode = msgspec.json.Decoder(_ProviderForm).decode_lines
+        joined = b"\n".join(self.payloads)
+        started = time.perf_counter()
+        found = decode(joined)
+        took = time.perf_counter() - started
+        assert found
+        return took
+
+    def singly(self) -> float:
+        """Return the seconds that one call for each payload takes."""
+        decode = msgspec.json.Decoder(_ProviderForm).decode_lines
+        started = time.perf_counter()
+        found = [decode(payload) for payload in self.payloads]
+        took = time.perf_counter() - started
+        assert found
+        return took
+
+
+def interpreter_s(statement: str) -> float:
+    """Return the seconds that a Python process takes which only executes `statement`."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], check=True)
+    return time.perf_counter() - started
