@@ -87,13 +87,14 @@ def _storm(path: Path, sessions: list[tuple[str, ...]], seconds: float) -> list[
 def _work(assignment: Assignment, gate: Barrier, found: Queue[list[float]]) -> None:
     """Be one process: open, warm up, wait for the others, write until the time is over."""
     waits: list[list[float]] = [[] for _ in assignment.sessions]
-    ready = threading.Barrier(len(waits) + 1)
+    warm, ready = (threading.Barrier(len(waits) + 1) for _ in range(2))
     with holdfast.connect(assignment.path) as store:
 
         def run(session_id: str, mine: list[float]) -> None:
             supply = turns()
             for turn in islice(supply, 3):
                 store.add_messages(session_id, turn)
+            warm.wait(START_S)
             ready.wait(START_S)
             before = time.perf_counter()
             until = before + assignment.seconds
@@ -107,6 +108,7 @@ def _work(assignment: Assignment, gate: Barrier, found: Queue[list[float]]) -> N
             crowd = [
                 pool.submit(run, *pair) for pair in zip(assignment.sessions, waits, strict=True)
             ]
+            warm.wait(START_S)
             gate.wait(START_S)
             ready.wait(START_S)
             for done in crowd:

@@ -23,7 +23,9 @@ import holdfast
 SLICES = 4
 """A round alternates between the limit and Holdfast so often, so that both see the same disk."""
 
-WARM_UP = 100
+WARM_UP = 600
+"""Turns before a round is measured: enough to fill and fold the write-ahead log once."""
+
 START_S = 60.0
 OWN, SHARED = "session-{}", "session"
 SHAPES = {OWN: "own sessions", SHARED: "one shared session"}

@@ -13,8 +13,8 @@ Message: TypeAlias = dict[str, Any]
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
-PROVIDER_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
-"""The keys of the provider-ready form; no provider of chat models refuses a message with these."""
+PLAIN_ROLES = ROLES - {"tool"}
+"""Who may say something that is only text; a tool's message names the call that it answers."""
 
 PLAIN_KEYS = 2
 """A provider-ready message with that many keys has a role and content only, as nearly all have."""

@@ -35,7 +35,7 @@ class Writing:
         key: str | None = None,
     ) -> Write:
         """Append messages, as one entry."""
-        if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
+        if not isinstance(messages, list | tuple):
             raise InvalidMessage(
                 f"messages must be a list of messages, not {type(messages).__name__}"
             )

@@ -56,13 +56,15 @@ class SqliteBackend:
 
     def admit(self, *, wait: bool) -> bool:
         """Take the file's write lock, once it is this process's turn."""
+        try:
+            writer = self._usable_writer()  # first: opening one takes long, and others would wait
+        except sqlite3.Error as error:
+            raise faults.translated(error, self.location) from error
         if not self._turnstile.enter(wait=wait):
             return False
         admitted = False
         try:
-            admitted = self._usable_writer().begin()
-        except sqlite3.Error as error:
-            raise faults.translated(error, self.location) from error
+            admitted = writer.begin()
         finally:
             if not admitted:
                 self._turnstile.leave()

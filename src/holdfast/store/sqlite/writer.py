@@ -221,20 +221,25 @@ class _Batch:
 
     def flush(self) -> None:
         """Write everything that was decided so far."""
-        self._run("insert_messages", self._messages)
-        self._run("insert_activity", self._activity)
-        self._run(
-            "insert_keys",
-            [
+        if self._messages:
+            self._run("insert_messages", self._messages)
+        if self._activity:
+            self._run("insert_activity", self._activity)
+        if self._keys:
+            rows = [
                 (pk, key, k.kind, k.revision, k.kept, self._now)
                 for (pk, key), k in self._keys.items()
-            ],
-        )
-        self._run("put_sessions", list(self._changed.values()))
+            ]
+            self._run("insert_keys", rows)
+        if self._changed:
+            self._run("put_sessions", list(self._changed.values()))
         self._messages, self._activity, self._keys, self._changed = [], [], {}, {}
 
     def _run(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
         """Run a statement for all rows, in chunks of few sizes: each is prepared once."""
+        if len(rows) == 1:
+            self._connection.execute(bulk(name, 1), rows[0])
+            return
         start = 0
         while start < len(rows):
             size = min(MAX_CHUNK, 1 << ((len(rows) - start).bit_length() - 1))
