@@ -44,8 +44,9 @@ def test_append(log: list[Message], tail: list[Message]) -> None:
     repaired = repair(list(plain))
     whole = codec.decode_whole(base) if base else []
     real = [each for each in repaired if type(each) is dict]
-    for view in (plain, repaired, whole, real):
-        saving = plan_saving([*view, *tail], base, may_append=True, stamp=stamp())
+    for view, closed in ((plain, False), (repaired, True), (whole, None), (real, True)):
+        given = [*view, *tail]
+        saving = plan_saving(given, base, may_append=True, stamp=stamp(), repaired=closed)
         assert saving.appends
         stored = codec.decode_whole(saving.lines) if saving.lines else []
         assert [each["content"] for each in stored][-len(tail) or len(stored) :] == [

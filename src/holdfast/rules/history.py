@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import is_not
 from typing import Any, SupportsIndex, overload
 
 from holdfast.model.message import Message
@@ -15,15 +16,18 @@ class Origin:
     """Where a history was read: the session, the revision, and the payloads as they were.
 
     `source` is the store's identity, the tenant and the session's id. `payloads` are the entries'
-    bytes: what the history was, whatever a caller does to its dicts. A `pinned` history was read
-    with `at=`, so it is no base to save on; a `partial` one was read with a limit.
+    bytes: what the history was, whatever a caller does to its dicts. A history was read `repaired`
+    or not; a `pinned` one with `at=`, so it is no base to save on; a `partial` one with a limit; a
+    `spent` one was saved, but what became of it is not known here.
     """
 
     source: tuple[str, str, str]
     revision: int
     payloads: tuple[bytes, ...]
+    repaired: bool = True
     pinned: bool = False
     partial: bool = False
+    spent: bool = False
 
 
 class History(list[Message]):
@@ -50,11 +54,22 @@ class History(list[Message]):
         """Where this was read; `None` for a history that no store gave."""
         return self._origin
 
-    def settle(self, stored: History) -> None:
-        """Become the history that was stored: called once a save of this one is durable."""
-        if self != stored:
-            self[:] = stored
+    def settle(self, planned: list[Message], stored: History) -> None:
+        """Become what was stored: called once a save of `planned` is durable.
+
+        What the caller appended during the save stays behind it. A list that was changed otherwise
+        belongs to no revision any more, and is spent.
+        """
+        if len(self) < len(planned) or any(map(is_not, self, planned)):
+            self.spend()
+            return
+        self[:] = [*stored, *self[len(planned) :]]
         self._origin = stored._origin
+
+    def spend(self) -> None:
+        """Say that this was saved and cannot be saved again before it is read anew."""
+        if self._origin is not None:
+            self._origin = replace(self._origin, spent=True)
 
     def for_openai(self) -> list[Message]:
         """Return the messages as OpenAI's chat completions take them: plain dicts of this list."""

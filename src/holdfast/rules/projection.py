@@ -54,7 +54,11 @@ def entry(session_id: str, row: LogRow) -> Entry:
 
 
 def session_info(row: SessionRow) -> SessionInfo:
-    """Return what callers see of a session's row."""
+    """Return what callers see of a session's row; damaged metadata must not hide the session."""
+    try:
+        metadata, status = codec.decode_object(row.meta.encode()), "idle"
+    except msgspec.MsgspecError:
+        metadata, status = {}, "damaged"
     return SessionInfo(
         id=row.id,
         title=row.title,
@@ -64,8 +68,8 @@ def session_info(row: SessionRow) -> SessionInfo:
         updated_at=moment(row.updated),
         message_count=row.message_count,
         revision=row.revision,
-        status="idle",
-        metadata=codec.decode_object(row.meta.encode()),
+        status=status,
+        metadata=metadata,
     )
 
 

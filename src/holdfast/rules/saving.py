@@ -8,7 +8,7 @@ id, time and metadata survive.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holdfast.errors import InvalidMessage
@@ -26,16 +26,22 @@ class Saving:
 
 
 def plan_saving(
-    given: Sequence[Message], base: Sequence[bytes], *, may_append: bool, stamp: codec.Stamp
+    given: Sequence[Message],
+    base: Sequence[bytes],
+    *,
+    may_append: bool,
+    stamp: codec.Stamp,
+    repaired: bool | None = None,
 ) -> Saving:
     """Return how to save `given`, where `base` holds the payloads of the history at its base.
 
-    With `may_append` a list that begins with the whole base is an append of the rest.
+    With `may_append` a list that begins with the whole base is an append of the rest. `repaired`
+    says in which view the base was read, if that is known.
     """
     if not isinstance(given, list | tuple):
         raise InvalidMessage(f"a history must be a list of messages, not {type(given).__name__}")
     if may_append:
-        for view in _views(base):
+        for view in _views(base, repaired=repaired):
             tail = _rest(given, view)
             if tail is not None:
                 start = len(given) - len(tail)
@@ -43,18 +49,22 @@ def plan_saving(
     return Saving(_encoded(given, 0, _Stored(base), stamp), appends=False)
 
 
-def _views(base: Sequence[bytes]) -> Iterator[list[Message]]:
-    """Yield each form in which callers may have got the base from us: what they give back to us."""
+def _views(base: Sequence[bytes], *, repaired: bool | None) -> list[list[Message]]:
+    """Return each form in which the caller may have got the base, the longest first.
+
+    A shorter one may be the beginning of a longer: its rest would be taken for new messages.
+    """
     if not base:
-        yield []
-        return
+        return [[]]
     plain = codec.decode_provider(base)
-    repaired = repair(plain)
-    yield repaired
-    if repaired is not plain:
-        yield [message for message in repaired if not isinstance(message, SyntheticMessage)]
-        yield plain
-    yield codec.decode_whole(base)
+    views = [codec.decode_whole(base)]
+    if repaired is not True:
+        views.append(plain)
+    if repaired is not False:
+        closed = repair(plain)
+        views.append(closed)
+        views.append([one for one in closed if not isinstance(one, SyntheticMessage)])
+    return sorted(views, key=len, reverse=True)
 
 
 def _rest(given: Sequence[Message], view: list[Message]) -> Sequence[Message] | None:

@@ -37,7 +37,13 @@ class AsyncShell:
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read on a reader thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._engine.readers, lambda: function(*args, **kwargs))
+        readers = self._engine.readers
+        try:
+            reading = loop.run_in_executor(readers, lambda: function(*args, **kwargs))
+        except RuntimeError:  # closed since
+            self._engine.require_open()
+            raise
+        return await reading
 
     async def call(
         self, function: Callable[P, R | Awaitable[R]], *args: P.args, **kwargs: P.kwargs

@@ -6,7 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from holdfast.errors import Conflict, SessionNotFound
+from holdfast.errors import (
+    Conflict,
+    HoldfastError,
+    InvalidMessage,
+    OutcomeUnknown,
+    SessionNotFound,
+    Unavailable,
+)
 from holdfast.model.commit import Commit, Deletion
 from holdfast.model.entry import Entry
 from holdfast.model.message import Message
@@ -18,7 +25,7 @@ from holdfast.store._async_shell import AsyncShell
 from holdfast.store.engine import Engine
 from holdfast.store.reading import Reading
 from holdfast.store.sources import Sources
-from holdfast.store.writing import Writing
+from holdfast.store.writing import Save, Writing
 
 
 class AsyncSessionStore:
@@ -45,6 +52,11 @@ class AsyncSessionStore:
     def location(self) -> str:
         """Where the data is, for people."""
         return self._engine.backend.location
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._engine.closed
 
     # Adding
 
@@ -178,15 +190,29 @@ class AsyncSessionStore:
         list. Atomic: no reader sees anything between before and after. A `History` that was saved
         equals what is stored then, and may be saved again.
         """
-        write = await self._shell.read(self._writing.save, session_id, messages, base_revision, key)
-        commit = await self._shell.commit(write)
+        save = await self._shell.read(self._writing.save, session_id, messages, base_revision, key)
+        commit = await self._shell.commit(save.write)
         if isinstance(messages, History):
-            stored = await self._shell.read(
-                self._reading.saved_history, session_id, commit.history_revision
-            )
-            if stored is not None:
-                messages.settle(stored)
+            await self._settle(messages, save, commit)
         return commit
+
+    async def _settle(self, history: History, save: Save, commit: Commit) -> None:
+        """Make a saved history what is stored now; what goes wrong here must not fail the save."""
+        origin = history.origin
+        try:
+            stored = await self._shell.read(
+                self._reading.after_save,
+                save.write.session_id,
+                commit.history_revision,
+                save.payloads if save.made(commit) else None,
+                repaired=origin is None or origin.repaired,
+            )
+        except BaseException as error:
+            history.spend()
+            if not isinstance(error, HoldfastError):
+                raise
+        else:
+            history.settle(save.planned, stored)
 
     async def edit_history(
         self,
@@ -205,6 +231,10 @@ class AsyncSessionStore:
             edited = await self._shell.call(function, history)
             if edited is None:
                 edited = history
+            if not isinstance(edited, list | tuple):
+                raise InvalidMessage(
+                    f"the function must return a list of messages, not {type(edited).__name__}"
+                )
             try:
                 return await self.set_chat_history(session_id, History(edited, history.origin))
             except Conflict as conflict:
@@ -235,7 +265,7 @@ class AsyncSessionStore:
             session_id, title=title, user_id=user_id, agent_name=agent_name, metadata=metadata
         )
         await self._shell.commit(write)
-        return await self.get_session(write.session_id)
+        return await self._read_back(write.session_id)
 
     async def get_session(self, session_id: str) -> SessionInfo:
         """Return what is known about a session; `SessionNotFound` if there is none."""
@@ -262,12 +292,22 @@ class AsyncSessionStore:
     async def rename_session(self, session_id: str, title: str | None) -> SessionInfo:
         """Give a session another title; `SessionNotFound` if there is none."""
         await self._shell.commit(self._writing.rename(session_id, title))
-        return await self.get_session(session_id)
+        return await self._read_back(session_id)
 
     async def update_session_metadata(self, session_id: str, /, **fields: Any) -> SessionInfo:
         """Set these keys of a session's metadata, leave the others; `SessionNotFound` if none."""
         await self._shell.commit(self._writing.change(session_id, {"metadata": fields}))
-        return await self.get_session(session_id)
+        return await self._read_back(session_id)
+
+    async def _read_back(self, session_id: str) -> SessionInfo:
+        """Read a session that was just written; `Unavailable` would say that it was not."""
+        try:
+            return await self.get_session(session_id)
+        except Unavailable as error:
+            raise OutcomeUnknown(
+                f"session {session_id!r} was written, but cannot be read back: {error.message}",
+                hint="read it with get_session",
+            ) from error
 
     async def delete_session(self, session_id: str) -> Deletion:
         """Delete a session and everything it has; true if there was one.

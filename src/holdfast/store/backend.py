@@ -128,6 +128,10 @@ class Backend(Protocol):
         """Return the sessions that a listing asks for."""
         ...
 
+    def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
+        """Return a tenant's sessions with keys above `pk`, by key: none is missed or seen twice."""
+        ...
+
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
         ...
@@ -140,6 +144,17 @@ class Backend(Protocol):
         """Let go of everything; a closed backend opens again when it is used."""
         ...
 
-    def after_fork(self) -> None:
-        """Forget, in a forked child, whatever belongs to the parent."""
+    def before_fork(self) -> None:
+        """Close whatever a child must not inherit, once reads under way are done.
+
+        The engine lets nobody write meanwhile.
+        """
+        ...
+
+    def after_fork_in_parent(self) -> None:
+        """Open again when used."""
+        ...
+
+    def after_fork_in_child(self) -> None:
+        """Forget whatever belongs to the parent all the same."""
         ...

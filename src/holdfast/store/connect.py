@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -10,7 +11,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, HoldfastError
 from holdfast.rules.arguments import check_id
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
@@ -25,7 +26,7 @@ TIMEOUT_S = 30.0
 
 
 def connect(
-    url: str | None = None,
+    url: str | os.PathLike[str] | None = None,
     *,
     tenant: str | None = None,
     durability: Durability = "full",
@@ -47,7 +48,7 @@ def connect(
 
 
 def connect_async(
-    url: str | None = None,
+    url: str | os.PathLike[str] | None = None,
     *,
     tenant: str | None = None,
     durability: Durability = "full",
@@ -63,7 +64,7 @@ class Connecting:
 
     def __init__(
         self,
-        url: str | None,
+        url: str | os.PathLike[str] | None,
         tenant: str,
         durability: Durability,
         timeout_s: float,
@@ -106,9 +107,18 @@ def get_default_session_store() -> SessionStore:
     """Return the process's shared store: `connect()` without arguments, called once."""
     global _default  # noqa: PLW0603 - one store a process is what this function is for
     with _default_lock:
-        if _default is None:
+        if _default is None or _default.closed:
             _default = connect()
         return _default
+
+
+def _renew_default_lock() -> None:
+    global _default_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _default_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_default_lock)
 
 
 def _tenant(tenant: str | None) -> str:
@@ -117,15 +127,21 @@ def _tenant(tenant: str | None) -> str:
     return check_id(tenant, "tenant")
 
 
-def _engine(url: str | None, durability: Durability, timeout_s: float, sources: Sources) -> Engine:
-    if not timeout_s > 0:  # also refuses what is not a number
+def _engine(
+    url: str | os.PathLike[str] | None, durability: Durability, timeout_s: float, sources: Sources
+) -> Engine:
+    try:
+        sensible = 0 < timeout_s <= threading.TIMEOUT_MAX
+    except TypeError:
+        sensible = False
+    if not sensible:
         raise ConfigError(f"timeout={timeout_s!r} must be a number of seconds above 0")
     if url is None:
         url = default_url()
         if not os.environ.get("HOLDFAST_URL"):
             make_data_folder()
     backend = backend_for(
-        url,
+        os.fspath(url) if isinstance(url, os.PathLike) else url,
         durability=durability,
         timeout_s=timeout_s,
         sources=sources,
@@ -143,4 +159,5 @@ _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 def _close_all() -> None:
     """Commit what is queued before the process ends."""
     for engine in list(_open_engines):
-        engine.close()
+        with contextlib.suppress(HoldfastError):  # one that cannot be closed must not stop others
+            engine.close()

@@ -4,6 +4,9 @@ The right to commit is one token. A caller that finds it free commits at once, o
 Callers that find it taken queue; whoever gives the token back while others wait hands it to the
 committer thread, which commits the queue batch by batch until it is empty. So one caller pays no
 hand-over, and a thousand share one fsync. This is the only place that knows threads.
+
+Before the process forks, the token is taken and every file is closed: a connection that parent and
+child both know would let the one delete what the other writes.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ if TYPE_CHECKING:  # asyncio is slow to import, and those who use it have it alr
 MAX_BATCH = 128
 IDLE_S = 1.0
 READERS = 4
-
+CLOSE_STEP_S = 0.05
+FORK_WAIT_S = 5.0
+COMMITTER = "the committer"
 
 _LoopDeadlines: TypeAlias = (
     "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines[AsyncPending]]"
@@ -44,20 +49,22 @@ class Engine:
     def __init__(self, backend: Backend, sources: Sources) -> None:
         self.backend = backend
         self._sources = sources
+        self._closed = False
         self._start_fresh()
         _engines.add(self)
 
     def _start_fresh(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a finalizer may run at any allocation, also while its thread holds the lock.
+        self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._settled = threading.Condition(self._lock)
         self._queue: deque[Pending | AsyncPending] = deque()
-        self._token_taken = False
-        self._token_is_committers = False
+        self._holder: object = None  # of the token: a caller's ticket, the committer, or nobody
+        self._holding_thread = 0
         self._committer: threading.Thread | None = None
         self._in_flight = False
+        self._forking: object = None
         self._readers: ThreadPoolExecutor | None = None
-        self._closed = False
         self._left_to_committer = False
         self._deadlines: _LoopDeadlines = weakref.WeakKeyDictionary()
 
@@ -66,7 +73,7 @@ class Engine:
     def commit(self, write: Write, timeout_s: float) -> Commit | Deletion:
         """Commit `write` from a thread; durable when this returns."""
         deadline = self._sources.monotonic_s() + timeout_s
-        if not _in_event_loop() and self._take_token():
+        if not _in_event_loop():
             outcome = self._commit_alone(write)
             if outcome is not None:
                 return _result(outcome)
@@ -92,13 +99,7 @@ class Engine:
         except asyncio.CancelledError:
             if self._withdraw(pending):
                 raise
-            if pending.future.cancelled():
-                pending.future = loop.create_future()
-                _deliver([pending])
-            try:
-                outcome = await pending.future
-            except OutcomeUnknown as error:
-                outcome = error
+            outcome = await _outcome_despite_cancellation(pending)
             raise asyncio.CancelledError(_last_word(outcome)) from None
         finally:
             deadlines.forget(pending)
@@ -114,14 +115,20 @@ class Engine:
                 self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="holdfast-reader")
             return self._readers
 
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._closed
+
     def close(self) -> None:
         """Commit what is queued, then let go. Later calls raise `Unavailable`."""
         with self._lock:
             self._closed = True
-            self._settled.wait_for(self._is_settled)
+            while not self._is_settled():
+                self._settled.wait(CLOSE_STEP_S)
             # With the token still out, the committer stands in line behind another process, for
             # callers that have given up: it lets go of the backend when it gets through.
-            self._left_to_committer = self._token_taken
+            self._left_to_committer = self._holder is COMMITTER
             readers, self._readers = self._readers, None
         if readers is not None:
             readers.shutdown()
@@ -133,55 +140,93 @@ class Engine:
         with self._lock:
             self._require_open()
 
-    def after_fork(self) -> None:
-        """Start anew in a forked child: the parent's threads and callers are not here."""
-        closed = self._closed
-        self._start_fresh()
-        self._closed = closed
-        self.backend.after_fork()
+    # Forks
 
-    def _is_settled(self) -> bool:
-        """Whether nobody waits for a commit any more."""
-        if not self._token_is_committers:
-            return not self._token_taken
-        queued = any(pending.state is State.QUEUED for pending in self._queue)
-        return not queued and not self._in_flight
+    def before_fork(self) -> None:
+        """Let go of every file, so that parent and child have none in common."""
+        ticket = object()
+        with self._lock:
+            self._forking = ticket
+            if self._settled.wait_for(lambda: self._holder is None, FORK_WAIT_S):
+                self._hold(ticket)
+        if self._holder is ticket:
+            self.backend.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on as before."""
+        self.backend.after_fork_in_parent()
+        with self._lock:
+            ticket, self._forking = self._forking, None
+            if self._holder is ticket:
+                self._holder = None
+            if self._holder is None and self._queue:
+                self._call_committer()
+            self._settled.notify_all()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew: the parent's threads and callers are not here."""
+        self._start_fresh()
+        self.backend.after_fork_in_child()
 
     # The token
 
-    def _take_token(self) -> bool:
+    def _hold(self, holder: object) -> None:
+        self._holder = holder
+        self._holding_thread = threading.get_ident()
+
+    def _take_token(self, ticket: object) -> bool:
         with self._lock:
             self._require_open()
-            if self._token_taken:
+            if self._holder is not None or self._forking is not None:
                 return False
-            self._token_taken = True
+            self._hold(ticket)
             return True
+
+    def _give_token_back(self, ticket: object) -> None:
+        with self._lock:
+            if self._holder is not ticket:
+                return
+            self._holder = None
+            if self._queue and self._forking is None:
+                self._call_committer()
+            self._settled.notify_all()
 
     def _enqueue(self, pending: Pending | AsyncPending) -> None:
         with self._lock:
             self._require_open()
+            if isinstance(pending, Pending) and self._is_in_own_commit():
+                raise Unavailable(
+                    "a finalizer or a signal handler cannot write while its own thread commits",
+                    retryable=False,
+                    code="reentrant",
+                    hint="write from another thread",
+                )
             self._queue.append(pending)
-            if not self._token_taken:
-                self._token_taken = True
-                self._wake_committer()
+            if self._holder is None and self._forking is None:
+                self._call_committer()
 
-    def _give_token_back(self) -> None:
-        with self._lock:
-            if self._queue:
-                self._wake_committer()
-            else:
-                self._token_taken = False
-                self._settled.notify_all()
+    def _is_in_own_commit(self) -> bool:
+        held = self._holder is not None and self._holder is not COMMITTER
+        return held and self._holding_thread == threading.get_ident()
 
-    def _wake_committer(self) -> None:
-        self._token_is_committers = True
-        if self._committer is None:
-            self._committer = threading.Thread(
-                target=self._run_committer, name="holdfast-committer", daemon=True
-            )
-            self._committer.start()
-        else:
+    def _call_committer(self) -> None:
+        """Give the token to the committer thread, and start it if there is none."""
+        self._holder = COMMITTER
+        if self._committer is not None:
             self._news.notify()
+            return
+        thread = threading.Thread(
+            target=self._run_committer, name="holdfast-committer", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            self._holder = None
+            waiting = self._take_batch()
+            self._publish(waiting, [_no_thread(error) for _ in waiting])
+            self._in_flight = False
+        else:
+            self._committer = thread
 
     def _require_open(self) -> None:
         if self._closed:
@@ -189,24 +234,33 @@ class Engine:
                 "the store is closed", retryable=False, code="closed", hint="connect again"
             )
 
+    def _is_settled(self) -> bool:
+        """Whether nobody waits for a commit any more."""
+        if self._holder is not COMMITTER:
+            return self._holder is None
+        now = self._sources.monotonic_s()
+        queued = any(p.state is State.QUEUED and p.deadline > now for p in self._queue)
+        return not queued and not self._in_flight
+
     # Committing
 
     def _commit_alone(self, write: Write) -> Outcome | None:
-        """Commit on the caller's thread; `None` if another process is writing just now."""
+        """Commit on the caller's thread; `None` if somebody else is writing just now."""
+        ticket = object()
         try:
-            if not self.backend.admit(wait=False):
+            if not self._take_token(ticket) or not self.backend.admit(wait=False):
                 return None
             try:
                 return self.backend.commit([write])[0]
             finally:
                 self.backend.leave()
         finally:
-            self._give_token_back()
+            self._give_token_back(ticket)
 
     def _run_committer(self) -> None:
         while True:
             with self._lock:
-                if not self._news.wait_for(lambda: self._token_is_committers, IDLE_S):
+                if not self._news.wait_for(lambda: self._holder is COMMITTER, IDLE_S):
                     self._committer = None
                     return
             self._drain()
@@ -215,34 +269,46 @@ class Engine:
                 return
 
     def _drain(self) -> None:
+        """Commit batch by batch until the queue is empty; then the token is free."""
         while True:
             with self._lock:
-                while self._queue and self._queue[0].state is State.WITHDRAWN:
-                    self._queue.popleft()
-                if not self._queue:
-                    self._token_taken = self._token_is_committers = False
+                self._drop_abandoned()
+                if not self._queue or self._forking is not None:
+                    self._holder = None
                     self._settled.notify_all()
                     return
-            batch: list[Pending | AsyncPending] = []
-            outcomes: Sequence[Outcome]
+            self._commit_batch()
+
+    def _commit_batch(self) -> None:
+        batch: list[Pending | AsyncPending] = []
+        outcomes: Sequence[Outcome]
+        try:
+            if not self.backend.admit(wait=True):
+                return
             try:
-                if not self.backend.admit(wait=True):
-                    continue
-                try:
-                    batch = self._take_batch()
-                    outcomes = self.backend.commit([p.write for p in batch]) if batch else []
-                finally:
-                    self.backend.leave()
-            except HoldfastError as error:
-                batch = batch or self._take_batch()
-                outcomes = [error.twin() for _ in batch]
-            except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
-                batch = batch or self._take_batch()
-                outcomes = [_unexpected(error) for _ in batch]
-            self._publish(batch, outcomes)
-            with self._lock:
-                self._in_flight = False
-                self._settled.notify_all()
+                batch = self._take_batch()
+                outcomes = self.backend.commit([p.write for p in batch]) if batch else []
+            finally:
+                self.backend.leave()
+        except HoldfastError as error:
+            batch = batch or self._take_batch()
+            outcomes = [error.twin() for _ in batch]
+        except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
+            batch = batch or self._take_batch()
+            outcomes = [_unexpected(error) for _ in batch]
+        self._publish(batch, outcomes)
+        with self._lock:
+            self._in_flight = False
+            self._settled.notify_all()
+
+    def _drop_abandoned(self) -> None:
+        """Drop from the queue's head what nobody waits for any more."""
+        now = self._sources.monotonic_s()
+        while self._queue:
+            first = self._queue[0]
+            if first.state is State.QUEUED and not (self._closed and first.deadline < now):
+                return
+            self._queue.popleft().state = State.WITHDRAWN
 
     def _take_batch(self) -> list[Pending | AsyncPending]:
         batch: list[Pending | AsyncPending] = []
@@ -318,6 +384,22 @@ def _deliver(batch: Sequence[AsyncPending]) -> None:
             pending.future.set_result(pending.outcome)
 
 
+async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
+    """Wait for a batch in flight, however often the task is cancelled meanwhile."""
+    import asyncio
+
+    while True:
+        if pending.future.cancelled():
+            pending.future = pending.loop.create_future()
+            _deliver([pending])
+        try:
+            return await pending.future
+        except asyncio.CancelledError:
+            continue
+        except HoldfastError as error:  # the deadline passed
+            return error
+
+
 def _result(outcome: Outcome) -> Commit | Deletion:
     if isinstance(outcome, HoldfastError):
         raise outcome
@@ -334,6 +416,16 @@ def _not_sent() -> Unavailable:
 
 def _not_answered() -> OutcomeUnknown:
     return OutcomeUnknown("the deadline passed while the write was being committed")
+
+
+def _no_thread(error: RuntimeError) -> Unavailable:
+    failure = Unavailable(
+        f"no thread can be started to commit on: {error}; nothing was written",
+        code="no_thread",
+        hint="end some threads, then try again",
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _unexpected(error: Exception) -> OutcomeUnknown:
@@ -358,10 +450,24 @@ def _in_event_loop() -> bool:
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-def _reset_after_fork() -> None:
-    for engine in _engines:
-        engine.after_fork()
+def _before_fork() -> None:
+    for engine in list(_engines):
+        engine.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for engine in list(_engines):
+        engine.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    for engine in list(_engines):
+        engine.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

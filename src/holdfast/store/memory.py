@@ -160,6 +160,13 @@ class MemoryBackend:
         rows.sort(key=lambda row: (row.updated, row.pk), reverse=True)
         return rows[: listing.limit]
 
+    def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
+        """Return a tenant's sessions with keys above `pk`, by key."""
+        with self._lock:
+            rows = [session.row for session in self._sessions.values()]
+        rows = [row for row in rows if row.tenant == tenant and row.pk > pk]
+        return sorted(rows, key=lambda row: row.pk)[:limit]
+
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
         with self._lock:
@@ -184,6 +191,12 @@ class MemoryBackend:
     def close(self) -> None:
         """Do nothing: the log goes with the object."""
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Do nothing: the child gets a copy."""
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing."""
+
+    def after_fork_in_child(self) -> None:
         """Go on with the child's own copy."""
         self._lock = threading.Lock()

@@ -28,7 +28,7 @@ from holdfast.store.backend import Backend, HistoryRead, Listing
 
 Decode: TypeAlias = Callable[[tuple[bytes, ...]], list[Message]]
 _PAGE = 1_000
-MAX_CURSOR = 32
+MAX_DIGITS = 19
 MIN_STEP = 16
 
 
@@ -62,20 +62,23 @@ class Reading:
                 self.source(session_id),
                 0 if read is None else read.revision,
                 payloads,
+                repaired=repaired,
                 pinned=at is not None,
                 partial=max_messages is not None,
             ),
         )
 
-    def saved_history(self, session_id: str, revision: int) -> History | None:
-        """Return the history that a save made, to be saved again; `None` if it is gone already."""
-        try:
-            found = self.history(session_id, at=revision)
-        except SessionNotFound:
-            return None
-        assert found.origin is not None
-        origin = Origin(found.origin.source, found.origin.revision, found.origin.payloads)
-        return History(found, origin)
+    def after_save(
+        self, session_id: str, revision: int, payloads: tuple[bytes, ...] | None, *, repaired: bool
+    ) -> History:
+        """Return the history that a save made, to be saved again; read unless it is known."""
+        if payloads is None:
+            read, payloads = self._read(session_id, None, revision)
+            revision = revision if read is None else read.revision
+        messages = projection.provider_view(payloads, repaired=repaired)
+        return History(
+            messages, Origin(self.source(session_id), revision, payloads, repaired=repaired)
+        )
 
     def messages(
         self, session_id: str, max_messages: int | None = None, at: int | None = None
@@ -200,12 +203,10 @@ class Reading:
 
     def _rows(self) -> list[SessionRow]:
         """Return every session's row, by key: the order by time changes under our feet."""
-        rows: dict[int, SessionRow] = {}
-        below: tuple[int, int] | None = None
-        while page := self._backend.list_sessions(Listing(self._tenant, _PAGE, below)):
-            rows.update((row.pk, row) for row in page)
-            below = (page[-1].updated, page[-1].pk)
-        return [rows[pk] for pk in sorted(rows)]
+        rows: list[SessionRow] = []
+        while page := self._backend.sessions_after(self._tenant, rows[-1].pk if rows else 0, _PAGE):
+            rows += page
+        return rows
 
     def _checked(self, listed: SessionRow) -> SessionCheck | None:
         """Walk a session's log from one snapshot; writers go on meanwhile."""
@@ -265,7 +266,7 @@ def _decoded(
 
 def _place(cursor: str) -> tuple[int, int]:
     updated, _, pk = str(cursor).partition("-")
-    if not (updated.isdecimal() and pk.isdecimal() and len(cursor) < MAX_CURSOR):
+    if not (updated.isdecimal() and pk.isdecimal() and max(map(len, (updated, pk))) < MAX_DIGITS):
         raise InvalidArgument(
             f"{cursor!r} is not a cursor", hint="pass the next_cursor of the page before"
         )

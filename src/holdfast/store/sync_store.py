@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from holdfast.errors import Conflict, SessionNotFound
+from holdfast.errors import (
+    Conflict,
+    HoldfastError,
+    InvalidMessage,
+    OutcomeUnknown,
+    SessionNotFound,
+    Unavailable,
+)
 from holdfast.model.commit import Commit, Deletion
 from holdfast.model.entry import Entry
 from holdfast.model.message import Message
@@ -19,7 +26,7 @@ from holdfast.store._sync_shell import SyncShell
 from holdfast.store.engine import Engine
 from holdfast.store.reading import Reading
 from holdfast.store.sources import Sources
-from holdfast.store.writing import Writing
+from holdfast.store.writing import Save, Writing
 
 
 class SessionStore:
@@ -46,6 +53,11 @@ class SessionStore:
     def location(self) -> str:
         """Where the data is, for people."""
         return self._engine.backend.location
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._engine.closed
 
     # Adding
 
@@ -177,15 +189,29 @@ class SessionStore:
         list. Atomic: no reader sees anything between before and after. A `History` that was saved
         equals what is stored then, and may be saved again.
         """
-        write = self._shell.read(self._writing.save, session_id, messages, base_revision, key)
-        commit = self._shell.commit(write)
+        save = self._shell.read(self._writing.save, session_id, messages, base_revision, key)
+        commit = self._shell.commit(save.write)
         if isinstance(messages, History):
-            stored = self._shell.read(
-                self._reading.saved_history, session_id, commit.history_revision
-            )
-            if stored is not None:
-                messages.settle(stored)
+            self._settle(messages, save, commit)
         return commit
+
+    def _settle(self, history: History, save: Save, commit: Commit) -> None:
+        """Make a saved history what is stored now; what goes wrong here must not fail the save."""
+        origin = history.origin
+        try:
+            stored = self._shell.read(
+                self._reading.after_save,
+                save.write.session_id,
+                commit.history_revision,
+                save.payloads if save.made(commit) else None,
+                repaired=origin is None or origin.repaired,
+            )
+        except BaseException as error:
+            history.spend()
+            if not isinstance(error, HoldfastError):
+                raise
+        else:
+            history.settle(save.planned, stored)
 
     def edit_history(
         self,
@@ -202,6 +228,10 @@ class SessionStore:
             edited = self._shell.call(function, history)
             if edited is None:
                 edited = history
+            if not isinstance(edited, list | tuple):
+                raise InvalidMessage(
+                    f"the function must return a list of messages, not {type(edited).__name__}"
+                )
             try:
                 return self.set_chat_history(session_id, History(edited, history.origin))
             except Conflict as conflict:
@@ -232,7 +262,7 @@ class SessionStore:
             session_id, title=title, user_id=user_id, agent_name=agent_name, metadata=metadata
         )
         self._shell.commit(write)
-        return self.get_session(write.session_id)
+        return self._read_back(write.session_id)
 
     def get_session(self, session_id: str) -> SessionInfo:
         """Return what is known about a session; `SessionNotFound` if there is none."""
@@ -259,12 +289,22 @@ class SessionStore:
     def rename_session(self, session_id: str, title: str | None) -> SessionInfo:
         """Give a session another title; `SessionNotFound` if there is none."""
         self._shell.commit(self._writing.rename(session_id, title))
-        return self.get_session(session_id)
+        return self._read_back(session_id)
 
     def update_session_metadata(self, session_id: str, /, **fields: Any) -> SessionInfo:
         """Set these keys of a session's metadata, leave the others; `SessionNotFound` if none."""
         self._shell.commit(self._writing.change(session_id, {"metadata": fields}))
-        return self.get_session(session_id)
+        return self._read_back(session_id)
+
+    def _read_back(self, session_id: str) -> SessionInfo:
+        """Read a session that was just written; `Unavailable` would say that it was not."""
+        try:
+            return self.get_session(session_id)
+        except Unavailable as error:
+            raise OutcomeUnknown(
+                f"session {session_id!r} was written, but cannot be read back: {error.message}",
+                hint="read it with get_session",
+            ) from error
 
     def delete_session(self, session_id: str) -> Deletion:
         """Delete a session and everything it has; true if there was one.

@@ -38,10 +38,7 @@ def make_data_folder() -> None:
 
 def backend_for(url: str, *, durability: Durability, timeout_s: float, sources: Sources) -> Backend:
     """Return the backend that a URL names; a scheme that is not ours is never a file's name."""
-    if not url or "\0" in url:
-        raise ConfigError(
-            f"{url!r} is not a store's address", hint='pass a path such as "chats.db"'
-        )
+    _require_text(url)
     if durability not in ("full", "relaxed"):
         raise ConfigError(
             f"durability={durability!r} is unknown", hint='use "full" (the default) or "relaxed"'
@@ -78,6 +75,7 @@ def _sqlite_path(url: str) -> str:
             f"{url!r} names no file", hint="write sqlite:///chats.db or sqlite:////srv/chats.db"
         )
     path = unquote(url[len("sqlite:///") :])
+    _require_text(path)
     if "?" in path:
         raise ConfigError(f"{url!r} holds options", hint="pass options to connect() by name")
     return path
@@ -86,8 +84,22 @@ def _sqlite_path(url: str) -> str:
 def _sqlite(text: str, durability: Durability, timeout_s: float, sources: Sources) -> Backend:
     if text == ":memory:":
         raise ConfigError("':memory:' is not a store", hint="use memory://")
-    path = Path(text).expanduser().absolute()  # the program may change its folder later
+    try:
+        path = Path(text).expanduser().absolute()  # the program may change its folder later
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{text!r} names no user's folder: {error}", hint="write the path in full"
+        ) from error
     return SqliteBackend(Database(path, durability, timeout_s), sources)
+
+
+def _require_text(url: object) -> None:
+    try:
+        usable = isinstance(url, str) and url != "" and "\0" not in url and bool(url.encode())
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"{url!r} is no store's address", hint='pass a path such as "chats.db"')
 
 
 def _is_drive(scheme: str) -> bool:

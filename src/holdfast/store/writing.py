@@ -5,16 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from holdfast.errors import InvalidArgument, InvalidMessage
+from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
-from holdfast.model.message import Message
+from holdfast.model.message import Message, SyntheticMessage
+from holdfast.model.session import REVISION_BITS
 from holdfast.model.write import Creation, Reset, Write, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.arguments import check_count, check_id, check_optional_count, check_optional_id
-from holdfast.rules.history import History
+from holdfast.rules.history import History, Origin
 from holdfast.rules.saving import plan_saving
 from holdfast.store.reading import Reading
 from holdfast.store.sources import Sources
+
+
+class Save(Struct, frozen=True):
+    """A save to be sent: the write, the list that it was made from, and what it makes of it.
+
+    `payloads` are the whole history's once it is saved, if nobody else wrote in the meantime.
+    """
+
+    write: Write
+    planned: list[Message]
+    payloads: tuple[bytes, ...]
+
+    def made(self, commit: Commit) -> bool:
+        """Say whether the history at this commit is certainly what `payloads` hold."""
+        base, reset = self.write.base_revision, self.write.reset
+        if commit.replayed or commit.kept:
+            return False
+        if base is None:
+            return True
+        before = commit.history_revision - len(self.write.entries) - (reset is not None)
+        return before == base or (base == 0 and before % (1 << REVISION_BITS) == 0)
 
 
 class Writing:
@@ -43,6 +68,7 @@ class Writing:
         lines = [
             codec.encode_message(message, path.format(index), stamp)
             for index, message in enumerate(messages)
+            if not isinstance(message, SyntheticMessage)  # reading invented it, and will again
         ]
         return Write(
             tenant=self._tenant,
@@ -59,20 +85,27 @@ class Writing:
         messages: Sequence[Message],
         base_revision: int | None = None,
         key: str | None = None,
-    ) -> Write:
+    ) -> Save:
         """Append to, rewrite or replace a history, as `rules.saving` says; this reads."""
         check_id(session_id)
-        base, payloads = self._base(session_id, messages, base_revision)
-        saving = plan_saving(messages, payloads, may_append=base is not None, stamp=self._stamp())
-        reset = None
+        given = list(messages) if isinstance(messages, list) else messages
+        base, payloads, repaired = self._base(session_id, messages, base_revision)
+        saving = plan_saving(
+            given,
+            payloads,
+            may_append=base is not None,
+            stamp=self._stamp(),
+            repaired=repaired,
+        )
+        reset: Reset | None = None
         entries: tuple[NewEntry, ...] = ()
-        if saving.appends:
-            lines = saving.lines
-            entries = (codec.new_entry(EntryKind.MESSAGE, lines),) if lines else ()
-        else:
+        if not saving.appends:
             reset = Reset("replace" if base is None else "rewrite", base)
             entries = codec.chunked(saving.lines)
-        return Write(
+            payloads = ()
+        elif saving.lines:
+            entries = (codec.new_entry(EntryKind.MESSAGE, saving.lines),)
+        write = Write(
             tenant=self._tenant,
             session_id=session_id,
             kind=WriteKind.SAVE,
@@ -81,6 +114,7 @@ class Writing:
             base_revision=base,
             key=check_optional_id(key, "key"),
         )
+        return Save(write, list(given), (*payloads, *(entry.payload for entry in entries)))
 
     def clear(self, session_id: str) -> Write:
         """Begin an empty generation."""
@@ -143,25 +177,36 @@ class Writing:
 
     def _base(
         self, session_id: str, messages: Sequence[Message], base_revision: int | None
-    ) -> tuple[int | None, tuple[bytes, ...]]:
-        """Return the revision to save on, if any, and the payloads that dicts may stand for."""
+    ) -> tuple[int | None, tuple[bytes, ...], bool | None]:
+        """Return the revision to save on, if any, the payloads there, and how they were viewed."""
         origin = messages.origin if isinstance(messages, History) else None
         own = origin is not None and origin.source == self._reading.source(session_id)
-        if own and origin is not None and origin.partial:
-            raise InvalidMessage(
-                "this history was read with max_messages, so the rest of it would be lost",
-                hint="read it without a limit, or add messages with add_messages",
-            )
+        if own and origin is not None:
+            _require_whole(origin)
         if base_revision is not None:
             if check_count(base_revision, "base_revision") == 0:
-                return 0, ()
+                return 0, (), None
             found = self._reading.history(session_id, at=base_revision).origin
             assert found is not None
-            return found.revision, found.payloads
+            return found.revision, found.payloads, None
         if origin is not None:
-            return (origin.revision if own and not origin.pinned else None), origin.payloads
+            base = origin.revision if own and not origin.pinned else None
+            return base, origin.payloads, origin.repaired
         current = self._reading.history(session_id, repaired=False).origin
-        return None, current.payloads if current else ()
+        return None, current.payloads if current else (), None
+
+
+def _require_whole(origin: Origin) -> None:
+    if origin.partial:
+        raise InvalidMessage(
+            "this history was read with max_messages, so the rest of it would be lost",
+            hint="read it without a limit, or add messages with add_messages",
+        )
+    if origin.spent:
+        raise InvalidMessage(
+            "this history was saved already, and what it is now was not read",
+            hint="read it again before you save it again",
+        )
 
 
 def _meta(changes: Mapping[str, Any]) -> NewEntry:

@@ -27,6 +27,7 @@ from holdfast.store.sqlite.turnstile import Turnstile
 from holdfast.store.sqlite.writer import Writer
 
 _TOP = (1 << 63) - 1
+FORK_WAIT_S = 5.0
 
 
 class SqliteBackend:
@@ -148,6 +149,12 @@ class SqliteBackend:
         with self._readers.snapshot() as connection:
             return [SessionRow._make(row) for row in connection.execute(queries()[name], values)]
 
+    def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
+        """Return a tenant's sessions with keys above `pk`, by key."""
+        with self._readers.snapshot() as connection:
+            found = connection.execute(queries()["sessions_after"], (tenant, pk, limit))
+            return [SessionRow._make(row) for row in found]
+
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
         place = (tenant, session_id)
@@ -171,8 +178,23 @@ class SqliteBackend:
             writer.close()
         self._turnstile.close()
 
-    def after_fork(self) -> None:
-        """Leave the parent's connections alone: to close one here would harm the parent's."""
+    def before_fork(self) -> None:
+        """Close every connection: SQLite's knowledge of its own locks is copied by a fork.
+
+        A child that wrote through it would not see the parent's locks, nor the parent the child's.
+        """
+        self._readers.pause(FORK_WAIT_S)
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.release()
+        self._turnstile.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Let reads begin again; connections are opened when they are needed."""
+        self._readers.resume()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew; what could not be closed before the fork is left alone."""
         inherited = self._readers.abandon()
         if self._writer is not None:
             inherited.append(self._writer.connection)

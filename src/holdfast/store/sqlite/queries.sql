@@ -83,6 +83,11 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
    AND user_id = ?6
  ORDER BY updated DESC, pk DESC LIMIT ?4;
 
+-- sessions_after: A tenant's sessions by key, to walk over all of them.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, title, user_id, agent_name, meta
+  FROM sessions WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?;
+
 -- count_sessions: How many sessions and current messages a tenant has.
 SELECT count(*), coalesce(sum(message_count), 0)
   FROM sessions WHERE tenant = ?1 AND (?2 IS NULL OR id = ?2);

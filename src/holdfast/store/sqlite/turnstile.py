@@ -10,6 +10,7 @@ own locks, so where file locks are missing its busy timeout takes over.
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ class Turnstile:
         self._paths = tuple(f"{database}{suffix}" for suffix in LOCK_SUFFIXES)
         self._files: list[int] = []
         self._missing = not _HAS_LOCKS
+        weakref.finalize(self, _close_all, self._files)
 
     @property
     def missing(self) -> bool:
@@ -47,22 +49,22 @@ class Turnstile:
         mode = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         try:
             fcntl.flock(queue, mode)
+            try:
+                fcntl.flock(write, mode)
+            finally:
+                fcntl.flock(queue, fcntl.LOCK_UN)
         except BlockingIOError:
             return False
         except OSError:  # a file system without locks: NFS without its lock service
             self._missing = True
-            return True
-        try:
-            fcntl.flock(write, mode)
-        except BlockingIOError:
-            return False
-        finally:
-            fcntl.flock(queue, fcntl.LOCK_UN)
+        except BaseException:  # Ctrl-C, wherever it came
+            self.close()
+            raise
         return True
 
     def leave(self) -> None:
         """Let the next one in."""
-        if not self._missing:
+        if self._files and not self._missing:
             fcntl.flock(self._files[1], fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -71,9 +73,7 @@ class Turnstile:
         In a forked child this leaves the parent's locks alone, and is needed all the same: a child
         that kept the files open would go on holding the locks of a parent that died.
         """
-        files, self._files = self._files, []
-        for file in files:
-            os.close(file)
+        _close_all(self._files)
 
     def _open(self) -> None:
         if self._missing:
@@ -84,3 +84,8 @@ class Turnstile:
         except OSError:  # a folder that may not be written
             self.close()
             self._missing = True
+
+
+def _close_all(files: list[int]) -> None:
+    while files:
+        os.close(files.pop())

@@ -29,6 +29,7 @@ MAX_CACHED = 4096
 MAX_CHUNK = 64
 ERASURE = "erasure_pending"
 ERASE_AGAIN_S = 1.0
+SLOW_ERASURE_S = 0.1
 
 Place = tuple[str, str]
 
@@ -51,14 +52,17 @@ class Writer:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             (version,) = self.connection.execute("PRAGMA data_version").fetchone()
-        except sqlite3.Error as error:
+            if version != self._data_version or len(self._cache) > MAX_CACHED:
+                self._cache.clear()
+                self._erasure_due = self._is_erasure_due()
+                self._data_version = version
+        except BaseException as error:
             self.finish()
+            if not isinstance(error, sqlite3.Error):
+                raise
             if faults.is_busy(error):
                 return False
             raise faults.translated(error, self._database.location) from error
-        if version != self._data_version or len(self._cache) > MAX_CACHED:
-            self._cache.clear()
-            self._data_version = version
         return True
 
     def finish(self) -> None:
@@ -71,41 +75,43 @@ class Writer:
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes in the transaction that `begin` opened, and commit it."""
-        try:
-            return self._commit_together(writes)
-        except HoldfastError:
-            raise
-        except sqlite3.Error as error:
-            if faults.is_about_the_disk(error):
-                raise faults.translated(error, self._database.location) from error
-        except Exception:
-            if len(writes) == 1:
-                raise
-        return [self._commit_singly(write) for write in writes]
-
-    def _commit_together(self, writes: Sequence[Write]) -> list[Outcome]:
         batch = _Batch(self.connection, self._cache, self._sources.now_ms())
         try:
-            outcomes = [batch.do(write) for write in writes]
-            batch.flush()
-        except BaseException:
+            outcomes = batch.do_all(writes)
+        except BaseException as error:
             self.finish()
-            raise
+            if isinstance(error, sqlite3.Error) and faults.is_about_the_disk(error):
+                raise faults.translated(error, self._database.location) from error
+            if len(writes) == 1 or not isinstance(error, Exception):
+                raise
+            return [self._commit_singly(write) for write in writes]
         self._commit_batch(batch)
-        if batch.leaves_traces:
-            self._erasure_due = True
-            deletion = Deletion(existed=True, erasure=self._erase())
-            return [deletion if isinstance(o, Deletion) and o.existed else o for o in outcomes]
-        if self._erasure_due and self._sources.monotonic_s() > self._erase_again_at:
-            self._erase()
-        return outcomes
+        return self._after_commit(batch, outcomes)
+
+    def _commit_singly(self, write: Write) -> Outcome:
+        """Commit one write of a batch that failed, so that a bad one fails alone."""
+        try:
+            if self.broken or not self.begin():
+                return Unavailable(f"{self._database.location} cannot be written just now")
+            return self.commit([write])[0]
+        except HoldfastError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - nobody foresaw it, and it must not take others along
+            return Unavailable(
+                f"session {write.session_id!r} cannot take this write: {error!r}", retryable=False
+            )
 
     def _commit_batch(self, batch: _Batch) -> None:
         version = self._data_version
-        self._data_version = -1  # the cache is not true until it is updated, whatever comes between
+        # Until both are true again, whatever comes between, such as Ctrl-C:
+        self._data_version = -1
+        self._erasure_due = self._erasure_due or batch.leaves_traces
         try:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
+            if faults.is_busy(error):  # a rollback journal under a reader: certainly not written
+                self.finish()
+                raise faults.translated(error, self._database.location) from error
             # The kernel may report a failed write once and then forget it, so a later sync on this
             # connection would prove nothing: it is not used again.
             self.broken = True
@@ -115,40 +121,54 @@ class Writer:
             self._cache.pop(place, None)
         self._data_version = version
 
-    def _commit_singly(self, write: Write) -> Outcome:
-        """Commit one write of a batch that failed, so that a bad one fails alone."""
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            return self._commit_together([write])[0]
-        except HoldfastError as error:
-            return error
-        except sqlite3.Error as error:
-            return faults.translated(error, self._database.location)
-        except Exception as error:  # noqa: BLE001 - see commit
-            return Unavailable(
-                f"session {write.session_id!r} cannot take this write: {error!r}", retryable=False
-            )
+    def _after_commit(self, batch: _Batch, outcomes: list[Outcome]) -> list[Outcome]:
+        """Erase what is due. The batch is durable, so nothing here may fail it."""
+        due = self._erasure_due and self._sources.monotonic_s() >= self._erase_again_at
+        erasure: Erasure = self._erase() if due else "pending"
+        if not batch.leaves_traces:
+            return outcomes
+        deletion = Deletion(existed=True, erasure=erasure)
+        return [deletion if isinstance(o, Deletion) and o.existed else o for o in outcomes]
 
     def _erase(self) -> Erasure:
-        """Empty the write-ahead log, which holds what deleted sessions were, unless one reads it.
+        """Overwrite what deleted sessions left behind, unless somebody still reads it.
 
-        What cannot be done now is remembered in the file, shown by doctor and tried again.
+        Deleting overwrites rows, but rows that moved between pages leave copies in the unused parts
+        of both: only rewriting the file removes these. Then the write-ahead log is emptied. What
+        cannot be done now is remembered in the file, shown by doctor, and tried again. A file that
+        takes long to rewrite is rewritten so seldom that it costs a twentieth of the time.
         """
-        self._erase_again_at = self._sources.monotonic_s() + ERASE_AGAIN_S
+        started = self._sources.monotonic_s()
+        self._erase_again_at = started + ERASE_AGAIN_S
         try:
-            (blocked, *_) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if blocked:
+            if not (self._empty_log() and self._rewrite() and self._empty_log()):
                 return "pending"
             self.connection.execute(queries()["drop_store_value"], (ERASURE,))
-        except sqlite3.OperationalError:
+        except Exception:  # noqa: BLE001 - it stays due; the batch before it is durable
             return "pending"
+        finally:
+            self._data_version = -1
+        took = self._sources.monotonic_s() - started
+        self._erase_again_at = started + took + (20 * took if took > SLOW_ERASURE_S else 0)
         self._erasure_due = False
         return "done"
+
+    def _empty_log(self) -> bool:
+        (blocked, *_) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not blocked
+
+    def _rewrite(self) -> bool:
+        self.connection.execute("VACUUM")
+        return True
 
     def close(self) -> None:
         """Close the connection; what is still to be erased is tried once more."""
         if self._erasure_due and not self.broken:
             self._erase()
+        self.release()
+
+    def release(self) -> None:
+        """Close the connection, and nothing else."""
         with contextlib.suppress(sqlite3.Error):
             self.connection.close()
 
@@ -175,6 +195,12 @@ class _Batch:
         self._keys: dict[tuple[int, str], KeyRow] = {}
         self._changed: dict[int, SessionRow] = {}
         self._last_key: int | None = None
+
+    def do_all(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Decide all writes, and write what they add."""
+        outcomes = [self.do(write) for write in writes]
+        self.flush()
+        return outcomes
 
     def do(self, write: Write) -> Outcome:
         """Decide one write; what it adds is written with the whole batch."""
