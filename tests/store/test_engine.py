@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import pytest
 import holdfast
 from holdfast import AsyncSessionStore, SessionStore
 from holdfast.errors import Conflict, HoldfastError, InvalidMessage, OutcomeUnknown, Unavailable
+from holdfast.model.write import Write
+from holdfast.store.backend import Outcome
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
 from tests.store.opening import GatedBackend
@@ -375,3 +377,86 @@ def test_invalid_arguments_never_reach_the_queue(
         store.add_user_message("a", float("nan"))
     assert backend.batches == []
     assert issubclass(InvalidMessage, HoldfastError)
+
+
+def test_a_cancellation_that_meets_the_deadline_is_a_cancellation(
+    backend: GatedBackend, engine: Engine, store: SessionStore
+) -> None:
+    """A cancelled task ends cancelled, whichever came first, and knows: nothing was written."""
+
+    async def run() -> None:
+        hasty = asynchronous(engine, timeout_s=0.02)
+        with a_batch_in_flight(backend, store):
+            task = asyncio.create_task(hasty.add_user_message("late", "x"))
+            await asyncio.sleep(0)
+            pending = next(p for p in engine._queue if p.write.session_id == "late")
+            engine._expire_async(pending)  # type: ignore[arg-type]
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError, match="nothing was written"):
+                await task
+            assert task.cancelled()
+
+    asyncio.run(run())
+    assert not store.session_exists("late")
+
+
+def test_a_second_cancellation_waits_as_well(
+    backend: GatedBackend, engine: Engine, store: SessionStore
+) -> None:
+    """However often it is cancelled, a task in flight learns what became of its write."""
+
+    async def run() -> None:
+        face = asynchronous(engine)
+        backend.gate.clear()
+        backend.entered.clear()
+        task = asyncio.create_task(face.add_user_message("cancelled", "x"))
+        await asyncio.to_thread(backend.entered.wait)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        backend.gate.set()
+        with pytest.raises(asyncio.CancelledError, match="the write is committed"):
+            await task
+
+    asyncio.run(run())
+    assert store.session_exists("cancelled")
+
+
+def test_without_a_thread_to_commit_on_callers_are_told(
+    backend: GatedBackend, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that gives no more threads means `Unavailable`, and the store lives on."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        face = asynchronous(engine)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(Unavailable) as raised:
+                await face.add_user_message("a", "x")
+            assert raised.value.code == "no_thread"
+        await face.add_user_message("a", "x")
+
+    asyncio.run(run())
+
+
+def test_a_finalizer_that_writes_in_the_middle_of_a_commit_is_refused(
+    backend: GatedBackend, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for its own thread for ever."""
+    refused: list[HoldfastError] = []
+    commit = GatedBackend.commit
+
+    def with_a_finalizer(self: GatedBackend, writes: Sequence[Write]) -> list[Outcome]:
+        try:
+            store.add_user_message("from a finalizer", "x")
+        except Unavailable as error:
+            refused.append(error)
+        return commit(self, writes)
+
+    monkeypatch.setattr(GatedBackend, "commit", with_a_finalizer)
+    store.add_user_message("a", "x")
+    assert [error.code for error in refused] == ["reentrant"]

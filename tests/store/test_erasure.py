@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 import holdfast
 from holdfast import SessionStore
+from holdfast.store.sqlite.writer import Writer
 
 SECRET = "correct horse battery staple"
 
@@ -90,3 +94,59 @@ def test_deleting_what_is_not_there_erases_nothing(tmp_path: Path) -> None:
         deletion = store.delete_session("nobody")
         assert not deletion
         assert deletion.erasure == "none"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_byte_is_left_whatever_the_pages_look_like(tmp_path: Path, seed: int) -> None:
+    """Rows that moved between pages leave copies behind, which are overwritten as well."""
+    chance = random.Random(seed)
+    with holdfast.connect(str(tmp_path / "a.db"), durability="relaxed") as store:
+        for number in range(300):
+            session = chance.randrange(12)
+            text = f"SECRET-{session:02} " * chance.randrange(1, 60)
+            key = f"SECRET-{session:02}-key-{number}" if chance.random() < 0.5 else None
+            store.add_user_message(f"SECRET-{session:02}", text, key=key)
+        for session in chance.sample(range(12), 6):
+            deletion = store.delete_session(f"SECRET-{session:02}")
+            if deletion.existed:
+                assert deletion.erasure == "done"
+            for file in tmp_path.iterdir():
+                assert f"SECRET-{session:02}".encode() not in file.read_bytes(), file.name
+        assert store.verify()
+
+
+def test_an_open_process_finishes_what_another_left(tmp_path: Path) -> None:
+    """A pending erasure of a process that is gone is done by the next write of any other."""
+    path = tmp_path / "a.db"
+    with holdfast.connect(str(path)) as lasting:
+        fill(lasting)
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM messages").fetchone()
+        with holdfast.connect(str(path)) as passing:
+            assert passing.delete_session("secret-session").erasure == "pending"
+        reader.execute("COMMIT")
+        reader.close()
+        lasting.add_user_message("before", "goes on")
+        assert traces(tmp_path) == []
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), sqlite3.DatabaseError("malformed")])
+def test_an_erasure_that_fails_leaves_the_deletion_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """What goes wrong after the commit neither undoes, repeats nor denies it."""
+
+    def fail(writer: Writer) -> bool:
+        raise failure
+
+    with holdfast.connect(str(tmp_path / "a.db")) as store:
+        store.add_user_message("a", "gone")
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "_empty_log", fail)
+            deletion = store.delete_session("a")
+            assert deletion.existed
+            assert deletion.erasure == "pending"
+            store.add_user_message("b", "once")
+        assert not store.session_exists("a")
+        assert len(store.get_chat_history("b")) == 1

@@ -144,3 +144,63 @@ def test_a_child_does_not_keep_a_dead_parents_locks(tmp_path: Path) -> None:
             import signal
 
             os.kill(child, signal.SIGKILL)
+
+
+def test_parent_and_child_do_not_delete_each_others_log(tmp_path: Path) -> None:
+    """The parent closes the file while the child goes on writing: every write stays."""
+    run(
+        """
+        import os, sys, holdfast
+        store = holdfast.connect(sys.argv[1])
+        store.add_user_message("a", "parent")
+        store.get_chat_history("a")
+        to_child, from_parent = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            store.add_user_message("a", "child before")
+            os.write(from_parent[1], b"x")
+            os.read(to_child[0], 1)
+            for number in range(3):
+                store.add_user_message("a", f"child after {number}")
+            os._exit(0)
+        os.read(from_parent[0], 1)
+        store.close()                          # the last connection that this process knows of
+        os.write(to_child[1], b"x")
+        assert os.waitpid(pid, 0)[1] == 0
+        with holdfast.connect(sys.argv[1]) as fresh:
+            found = [m["content"] for m in fresh.get_chat_history("a")]
+        assert found == ["parent", "child before", *(f"child after {n}" for n in range(3))], found
+        """,
+        tmp_path / "a.db",
+    )
+
+
+def test_forking_waits_for_whoever_writes_or_reads(tmp_path: Path) -> None:
+    """Threads that are in the middle of it when the process forks do not harm the child."""
+    run(
+        """
+        import os, sys, threading, holdfast
+        store = holdfast.connect(sys.argv[1], timeout=10)
+        stop = threading.Event()
+        def work(number):
+            while not stop.is_set():
+                store.add_user_message(f"s{number}", "x")
+                store.get_chat_history(f"s{number}", 5)
+        crowd = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in crowd:
+            thread.start()
+        for child in range(5):
+            pid = os.fork()
+            if pid == 0:
+                store.add_user_message("children", str(child))
+                assert store.get_chat_history("children")[-1]["content"] == str(child)
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        stop.set()
+        for thread in crowd:
+            thread.join()
+        assert len(store.get_chat_history("children")) == 5
+        assert store.verify()
+        """,
+        tmp_path / "a.db",
+    )

@@ -105,7 +105,7 @@ class Backend(Protocol):
         ...
 
     def leave(self) -> None:
-        """Let the next writer in."""
+        """Let the next writer in; harmless if this one was not admitted."""
         ...
 
     def read_session(self, tenant: str, session_id: str) -> SessionRow | None:

@@ -247,15 +247,25 @@ class Engine:
     def _commit_alone(self, write: Write) -> Outcome | None:
         """Commit on the caller's thread; `None` if somebody else is writing just now."""
         ticket = object()
+        interrupt: BaseException | None = None
         try:
             if not self._take_token(ticket) or not self.backend.admit(wait=False):
                 return None
-            try:
-                return self.backend.commit([write])[0]
-            finally:
-                self.backend.leave()
+            return self.backend.commit([write])[0]
         finally:
-            self._give_token_back(ticket)
+            # Ctrl-C may come here as well: whatever else happens, nothing stays taken.
+            while self._holder is ticket:
+                try:
+                    try:
+                        self.backend.leave()
+                    finally:
+                        self._give_token_back(ticket)
+                except Exception:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - raised below
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
 
     def _run_committer(self) -> None:
         while True:

@@ -84,12 +84,12 @@ class Readers:
             return self._idle.pop() if self._idle else None
 
     def _end(self, connection: sqlite3.Connection | None) -> None:
+        if connection is not None and (self._paused or len(self._idle) >= MAX_IDLE):
+            connection.close()  # before this read counts as done: a fork may wait for that
+            connection = None
         with self._change:
-            self._lent -= 1
-            if connection is not None and len(self._idle) < MAX_IDLE and not self._paused:
+            if connection is not None:
                 self._idle.append(connection)
-                connection = None
+            self._lent -= 1
             if self._paused:
                 self._change.notify_all()
-        if connection is not None:
-            connection.close()

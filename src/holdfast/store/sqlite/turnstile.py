@@ -41,7 +41,7 @@ class Turnstile:
 
     def enter(self, *, wait: bool) -> bool:
         """Get the right to write; without `wait`, only if nobody has it or waits for it."""
-        if not self._files:
+        if not self._is_open():
             self._open()
         if self._missing:
             return True
@@ -64,7 +64,7 @@ class Turnstile:
 
     def leave(self) -> None:
         """Let the next one in."""
-        if self._files and not self._missing:
+        if self._is_open() and not self._missing:
             fcntl.flock(self._files[1], fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -75,9 +75,13 @@ class Turnstile:
         """
         _close_all(self._files)
 
+    def _is_open(self) -> bool:
+        return len(self._files) == len(self._paths)  # an interrupt may have left one
+
     def _open(self) -> None:
         if self._missing:
             return
+        self.close()
         try:
             for path in self._paths:
                 self._files.append(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))

@@ -49,6 +49,7 @@ class Writer:
 
     def begin(self) -> bool:
         """Take the write lock; false if another connection holds it."""
+        self.finish()  # what an interrupt left open
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             (version,) = self.connection.execute("PRAGMA data_version").fetchone()
