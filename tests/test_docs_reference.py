@@ -187,7 +187,7 @@ def test_signature_is_the_code_s(name: str) -> None:
 def test_both_stores_have_these_methods() -> None:
     """The asynchronous store has the same public names as the synchronous one."""
     assert public(holdfast.AsyncSessionStore) == public(holdfast.SessionStore)
-    assert public(holdfast.SessionStore) == {*METHODS, "location", "tenant"}
+    assert public(holdfast.SessionStore) == {*METHODS, "closed", "location", "tenant"}
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: str(kind.__name__))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 import shlex
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -228,5 +229,6 @@ def _hits(progress: Progress) -> str:
 
 def _commands(report: Report) -> list[str]:
     """Return how to look at what the demo left."""
-    start = f"holdfast --store {shlex.quote(report.plan.url)} session"
+    program = "holdfast" if shutil.which("holdfast") else shlex.quote(sys.argv[0])
+    start = f"{program} --store {shlex.quote(report.plan.url)} session"
     return [f"{start} list", f"{start} show {shlex.quote(report.findings.longest)}"]

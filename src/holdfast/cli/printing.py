@@ -22,11 +22,12 @@ _WEEKS_FROM = 14 * _DAY
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column. One that may be `cut` gives way when the terminal is narrow."""
+    """A table's column. On a narrow terminal one to be `cut` gives way, a `whole` one never."""
 
     name: str
     right: bool = False
     cut: bool = False
+    whole: bool = False
     style: str = ""
 
 
@@ -80,6 +81,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> Render
             style=column.style,
             no_wrap=column.cut or column.right,
             overflow="ellipsis" if column.cut else "fold",
+            min_width=max(len(row[n]) for row in cells) if column.whole else None,
         )
     for row in cells:
         drawn.add_row(*(Text(row[n]) for n in shown))

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from holdfast.store.sync_store import SessionStore
 
 _COLUMNS = (
-    Column("id", style="cyan"),
+    Column("id", style="cyan", whole=True),
     Column("title", cut=True),
     Column("user", cut=True),
     Column("agent", cut=True),
-    Column("messages", right=True),
-    Column("updated", right=True),
+    Column("messages", right=True, whole=True),
+    Column("updated", right=True, whole=True),
 )
 
 
@@ -198,7 +198,7 @@ def _told(session_id: str, erasure: str, place: str) -> str:
     if erasure == "pending":
         return (
             f"Deleted {name}; a reader still holds some of its bytes, "
-            "and they are erased when it is done (holdfast doctor shows whether)."
+            "and the first write after it is done erases them (holdfast doctor shows whether)."
         )
     return f"There is no session {name} in {place}."
 

@@ -59,11 +59,11 @@ def backend_for(url: str, *, durability: Durability, timeout_s: float, sources: 
     if scheme in ("redis", "rediss"):
         raise ConfigError(
             "Redis acknowledges writes before they are on a disk, so it cannot keep our promises",
-            hint="use a SQLite file, or PostgreSQL",
+            hint="use a SQLite file: holdfast.connect('chats.db')",
         )
     raise ConfigError(
         f"{scheme!r} is not a kind of store",
-        hint="use sqlite:///chats.db, a plain path, postgresql://… or memory://; "
+        hint="use sqlite:///chats.db, a plain path, or memory://; "
         "a file whose name holds a colon is written ./that:name",
     )
 

@@ -199,7 +199,7 @@ class Writing:
 def _require_whole(origin: Origin) -> None:
     if origin.partial:
         raise InvalidMessage(
-            "this history was read with max_messages, so the rest of it would be lost",
+            "this history was read with max_messages, so what lies before it would be lost",
             hint="read it without a limit, or add messages with add_messages",
         )
     if origin.spent:

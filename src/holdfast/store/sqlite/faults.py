@@ -39,14 +39,14 @@ def translated(error: sqlite3.Error, location: str) -> HoldfastError:
         return ConfigError(
             f"{location} cannot be opened",
             code="cannot_open",
-            hint="check that the folder exists and may be written by this user",
+            hint="check that it is a file, and that this user may read and write it and its folder",
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
         return Unavailable(
             f"{location} cannot be read or written: {error}",
             retryable=False,
             code="damaged" if code == sqlite3.SQLITE_CORRUPT else "io_error",
-            hint="check the disk, then run holdfast store verify",
+            hint="holdfast doctor shows what SQLite finds; restore the file from a backup",
         )
     return Unavailable(f"{location}: {error}", retryable=False)
 
