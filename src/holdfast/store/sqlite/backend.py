@@ -140,12 +140,13 @@ class SqliteBackend:
 
     def list_sessions(self, listing: Listing) -> list[SessionRow]:
         """Return the sessions that a listing asks for."""
-        updated, pk = listing.below or (_TOP, _TOP)
-        name, values = "list_sessions", [listing.tenant, updated, pk, listing.limit]
-        values.append(listing.agent_name)
+        place = listing.below or (_TOP, _TOP)
+        values = [listing.tenant, *place, listing.agent_name, listing.agent_name]
+        name = "list_sessions"
         if listing.user_id is not None:
             name = "list_user_sessions"
             values.append(listing.user_id)
+        values.append(listing.limit)
         with self._readers.snapshot() as connection:
             return [SessionRow._make(row) for row in connection.execute(queries()[name], values)]
 
@@ -157,7 +158,7 @@ class SqliteBackend:
 
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
-        place = (tenant, session_id)
+        place = (tenant, session_id, session_id)
         with self._readers.snapshot() as connection:
             sessions, messages = connection.execute(queries()["count_sessions"], place).fetchone()
             entries, resets = connection.execute(queries()["count_messages"], place).fetchone()
@@ -263,7 +264,7 @@ def _last(
 
 
 def _log(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[LogRow]:
-    found = connection.execute(queries()["log"], (after, until, limit))
+    found = connection.execute(queries()["log"], (after, until, after, until, limit))
     return [LogRow._make(row) for row in found]
 
 

@@ -50,17 +50,17 @@ SELECT revision, ordinal FROM messages
 
 -- log: The entries above a revision of both ranges, in order.
 SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
-  FROM messages WHERE revision > ?1 AND revision <= ?2
+  FROM messages WHERE revision > ? AND revision <= ?
 UNION ALL
 SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
-  FROM activity WHERE revision > ?1 AND revision <= ?2
- ORDER BY 1 LIMIT ?3;
+  FROM activity WHERE revision > ? AND revision <= ?
+ ORDER BY 1 LIMIT ?;
 
 -- delete_messages: A session that goes takes its messages.
-DELETE FROM messages WHERE revision > ?1 AND revision <= ?2;
+DELETE FROM messages WHERE revision > ? AND revision <= ?;
 
 -- delete_activity: A session that goes takes its activity.
-DELETE FROM activity WHERE revision > ?1 AND revision <= ?2;
+DELETE FROM activity WHERE revision > ? AND revision <= ?;
 
 -- delete_keys: A session that goes takes its keys.
 DELETE FROM keys WHERE session = ?;
@@ -72,16 +72,16 @@ DELETE FROM sessions WHERE pk = ?;
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
        created, updated, title, user_id, agent_name, meta
   FROM sessions
- WHERE tenant = ?1 AND (updated, pk) < (?2, ?3) AND (?5 IS NULL OR agent_name = ?5)
- ORDER BY updated DESC, pk DESC LIMIT ?4;
+ WHERE tenant = ? AND (updated, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
+ ORDER BY updated DESC, pk DESC LIMIT ?;
 
 -- list_user_sessions: The same for one user.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
        created, updated, title, user_id, agent_name, meta
   FROM sessions
- WHERE tenant = ?1 AND (updated, pk) < (?2, ?3) AND (?5 IS NULL OR agent_name = ?5)
-   AND user_id = ?6
- ORDER BY updated DESC, pk DESC LIMIT ?4;
+ WHERE tenant = ? AND (updated, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
+   AND user_id = ?
+ ORDER BY updated DESC, pk DESC LIMIT ?;
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
@@ -90,17 +90,17 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
 
 -- count_sessions: How many sessions and current messages a tenant has.
 SELECT count(*), coalesce(sum(message_count), 0)
-  FROM sessions WHERE tenant = ?1 AND (?2 IS NULL OR id = ?2);
+  FROM sessions WHERE tenant = ? AND (? IS NULL OR id = ?);
 
 -- count_messages: How many message entries and resets a tenant has.
 SELECT count(*), coalesce(sum(m.kind = 'reset'), 0)
   FROM sessions s JOIN messages m ON m.revision BETWEEN s.pk << 32 AND s.revision
- WHERE s.tenant = ?1 AND (?2 IS NULL OR s.id = ?2);
+ WHERE s.tenant = ? AND (? IS NULL OR s.id = ?);
 
 -- count_activity: How many other entries a tenant has.
 SELECT count(*)
   FROM sessions s JOIN activity a ON a.revision BETWEEN s.pk << 32 AND s.revision
- WHERE s.tenant = ?1 AND (?2 IS NULL OR s.id = ?2);
+ WHERE s.tenant = ? AND (? IS NULL OR s.id = ?);
 
 -- store_value: Something that the store knows about itself.
 SELECT value FROM store WHERE name = ?;
