@@ -22,6 +22,7 @@ from holdfast.errors import (
     Unavailable,
 )
 from holdfast.store.sqlite.connections import plain_connection
+from holdfast.store.sqlite.queries import bulk
 from tests.store.opening import FailingConnection, failing_connection, sqlite_store
 
 
@@ -236,6 +237,20 @@ def test_a_commit_that_fails_on_the_disk_is_unknown_and_its_connection_is_droppe
         assert store._engine.backend._writer is not writer  # type: ignore[attr-defined]
         store.add_user_message("a", "after")
     assert contents(path) == ["acknowledged", "before", "unknown", "after"]
+
+
+def test_a_lone_writer_never_sees_the_drivers_errors(
+    path: Path, failing: type[FailingConnection]
+) -> None:
+    """Whatever SQLite refuses comes as one of ours, for a caller alone as in a batch."""
+    with sqlite_store(path, failing_connection) as store:
+        store.add_user_message("a", "before")
+        failing.fail_on = bulk("insert_messages", 1)
+        failing.error_code = sqlite3.SQLITE_TOOBIG
+        with pytest.raises(Unavailable):
+            store.add_user_message("a", "never")
+        store.add_user_message("a", "after")
+    assert contents(path) == ["acknowledged", "before", "after"]
 
 
 def test_a_statement_that_fails_on_the_disk_has_written_nothing(

@@ -10,7 +10,7 @@ import msgspec
 from holdfast.errors import CorruptEntry, InvalidArgument, SessionNotFound
 from holdfast.model.entry import Entry, LogRow
 from holdfast.model.message import Message
-from holdfast.model.session import Page, SessionInfo, SessionRow
+from holdfast.model.session import REVISION_BITS, Page, SessionInfo, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.rules import codec, projection
 from holdfast.rules.arguments import (
@@ -229,7 +229,7 @@ def _require_revision(session_id: str, session: SessionRow | None, revision: int
         raise SessionNotFound(f"there is no session {session_id!r}")
     if session.start <= revision <= session.revision:
         return
-    if session.revision < revision < session.start + (1 << 32):
+    if session.revision < revision < session.start + (1 << REVISION_BITS):
         raise InvalidArgument(
             f"session {session_id!r} has not come to revision {revision}",
             hint=f"its last one is {session.revision}",

@@ -34,11 +34,6 @@ class Turnstile:
         self._missing = not _HAS_LOCKS
         weakref.finalize(self, _close_all, self._files)
 
-    @property
-    def missing(self) -> bool:
-        """Whether this file system or this user cannot have the locks."""
-        return self._missing
-
     def enter(self, *, wait: bool) -> bool:
         """Get the right to write; without `wait`, only if nobody has it or waits for it."""
         if not self._is_open():

@@ -81,9 +81,10 @@ class Writer:
             outcomes = batch.do_all(writes)
         except BaseException as error:
             self.finish()
-            if isinstance(error, sqlite3.Error) and faults.is_about_the_disk(error):
+            alone = len(writes) == 1
+            if isinstance(error, sqlite3.Error) and (alone or faults.is_about_the_disk(error)):
                 raise faults.translated(error, self._database.location) from error
-            if len(writes) == 1 or not isinstance(error, Exception):
+            if alone or not isinstance(error, Exception):
                 raise
             return [self._commit_singly(write) for write in writes]
         self._commit_batch(batch)
