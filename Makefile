@@ -16,7 +16,7 @@ CHECKS := check-format check-lint check-types check-floors check-sync-face check
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture docs format sync-face $(CHECKS)
+.PHONY: help demo test check bench torture docs format sync-face schema-fixture $(CHECKS)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -60,6 +60,9 @@ format: $(READY) ## format the code and apply the linter's safe fixes
 
 sync-face: $(READY) ## write the sync store again from the async one
 	@$(BIN)/python scripts/generate_sync.py
+
+schema-fixture: $(READY) ## keep a store of a new schema version for the tests
+	@$(BIN)/python scripts/schema_fixture.py
 
 check-format: $(READY)
 	@echo "== format"

@@ -24,6 +24,7 @@ from holdfast.store.sqlite.diagnosis import diagnose, onlooker
 from tests.cli.conftest import Run
 
 linux = pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells of locks")
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 NO_SPACE_NEEDED = Limits(free_bytes=0, free_share=0, held_s=0)
 
 HOLD_WRITE_LOCK = """
@@ -46,8 +47,8 @@ sys.stdin.read()
 AS_NOBODY = """
 import dataclasses, json, os, sys
 from pathlib import Path
-from holdfast.store.sqlite import diagnosis, queries
-queries.queries(), queries.migrations()
+from holdfast.store.sqlite import diagnosis, migrations, queries
+queries.queries(), migrations.steps()
 os.setgid(65534); os.setuid(65534)
 found = diagnosis.diagnose(Path(sys.argv[1]), "a test")
 print(json.dumps([dataclasses.asdict(f) for f in found]))
@@ -190,13 +191,26 @@ def test_no_database(path: Path) -> None:
     assert "no SQLite database" in finding.what
 
 
-@pytest.mark.parametrize(("version", "word"), [(99, "newer"), (0, "older")])
-def test_another_schema(path: Path, version: int, word: str) -> None:
-    """A schema newer or older than the code is a problem."""
+@pytest.mark.parametrize(("version", "words"), [(99, "99 is newer"), (0, "0 never was")])
+def test_a_schema_that_is_not_known(path: Path, version: int, words: str) -> None:
+    """A schema that the code does not know is a problem."""
     change(path, f"PRAGMA user_version = {version}")
     findings = found(path)
     assert bad(findings) == ["schema"]
-    assert f"schema version {version} is {word}" in findings["schema"].what
+    assert findings["schema"].level == "problem"
+    assert f"schema version {words}" in findings["schema"].what
+
+
+def test_an_older_schema(path: Path) -> None:
+    """A schema older than the code is a warning that names the command, and the file is left."""
+    old = path.with_name("old.db")
+    shutil.copyfile(FIXTURES / "schema_001.db", old)
+    before = old.read_bytes()
+    finding = found(old)["schema"]
+    assert finding.level == "warning"
+    assert "schema version 1 is older" in finding.what
+    assert "holdfast store migrate" in finding.hint
+    assert old.read_bytes() == before
 
 
 def test_a_rollback_journal(path: Path) -> None:

@@ -77,7 +77,7 @@ def test_ages_are_what_people_say(run: Run, tmp_path: Path) -> None:
 
     now = int(time.time() * 1000)
     day = 86_400_000
-    for name, back in (("m", 120_000), ("h", 7_300_000), ("d", 3 * day), ("y", 400 * day)):
+    for name, back in (("y", 400 * day), ("d", 3 * day), ("h", 7_300_000), ("m", 120_000)):
         sources = Sources(now_ms=lambda back=back: now - back)  # type: ignore[misc]
         with holdfast.connect(str(tmp_path / "a.db"), sources=sources) as store:
             store.add_user_message(name, "hello")

@@ -164,7 +164,7 @@ def test_without_wal_the_journal_is_synced_to_the_end(own_folder: Path) -> None:
         return sqlite3.connect(path, isolation_level=None, factory=Stubborn)
 
     database = Database(own_folder / "chats.db", "full", 5, stubborn)
-    database.prepare(Sources())
+    database.prepare(Sources(), migrate=True)
     connection = database.writer()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (3,)

@@ -21,6 +21,7 @@ from holdfast.errors import (
     OutcomeUnknown,
     Unavailable,
 )
+from holdfast.store.sqlite import migrations
 from holdfast.store.sqlite.connections import plain_connection
 from holdfast.store.sqlite.queries import bulk
 from tests.store.opening import FailingConnection, failing_connection, sqlite_store
@@ -88,7 +89,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     with pytest.raises(NotSupported, match="99") as raised:
         holdfast.connect(str(path))
     assert "upgrade" in raised.value.hint
-    tamper(path, "PRAGMA user_version = 1")
+    tamper(path, f"PRAGMA user_version = {migrations.newest()}")
     assert contents(path) == ["acknowledged"]
 
 
@@ -344,5 +345,5 @@ def test_a_schema_version_that_never_was_is_refused(path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         holdfast.connect(str(path))
     assert raised.value.code == "damaged_schema"
-    tamper(path, "PRAGMA user_version = 1")
+    tamper(path, f"PRAGMA user_version = {migrations.newest()}")
     assert contents(path) == ["acknowledged"]

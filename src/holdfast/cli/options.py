@@ -94,18 +94,28 @@ def backend_of(settings: Settings) -> Backend:
 
 
 def open_store(settings: Settings) -> SessionStore:
-    """Open the store that the settings name; one that is not there is never made."""
+    """Open the store that the settings name; one that is not there is never made.
+
+    One with an older schema is refused: looking at a store must not change it for its workers.
+    """
     from holdfast.store.connect import connect
+
+    existing_backend(settings)
+    store = connect(settings.url, tenant=settings.tenant, migrate=False)
+    settings.place = visible(store.location)
+    if store.tenant != "default":
+        settings.place += f" (tenant {visible(store.tenant)})"
+    return store
+
+
+def existing_backend(settings: Settings) -> Backend:
+    """Return the backend that the settings name, not opened; refuse a file that is not there."""
     from holdfast.store.sqlite.backend import SqliteBackend
 
     backend = backend_of(settings)
     if isinstance(backend, SqliteBackend):
         _require_store(Path(backend.location), settings)
-    store = connect(settings.url, tenant=settings.tenant)
-    settings.place = visible(store.location)
-    if store.tenant != "default":
-        settings.place += f" (tenant {visible(store.tenant)})"
-    return store
+    return backend
 
 
 def _require_store(path: Path, settings: Settings) -> None:

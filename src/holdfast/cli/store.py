@@ -1,4 +1,4 @@
-"""`holdfast store`: how much there is, and whether it is what was written."""
+"""`holdfast store`: how much there is, whether it is what was written, and its schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import global_options, open_store, settings_of
+from holdfast.cli.options import existing_backend, global_options, open_store, settings_of
 from holdfast.cli.printing import (
     Column,
     facts,
@@ -27,6 +27,7 @@ from holdfast.cli.program import FAILED, CommandGroup, show_help_alone
 
 if TYPE_CHECKING:
     from holdfast.rules.verification import Problem
+    from holdfast.store.backend import SchemaState
     from holdfast.store.sync_store import SessionStore
 
 _PROBLEM_COLUMNS = (
@@ -40,7 +41,7 @@ _PROBLEM_COLUMNS = (
 @global_options
 @click.pass_context
 def store_group(context: click.Context) -> None:
-    """Count and check what a store holds.
+    """Count and check what a store holds, and bring it up to date.
 
     Example: holdfast store verify
     """
@@ -115,6 +116,38 @@ def verify(context: click.Context, session_id: str | None) -> None:
             )
     if not found:
         context.exit(FAILED)
+
+
+@store_group.command()
+@click.option("--before", is_flag=True, help="Only prepare: workers of the old version go on.")
+@global_options
+@click.pass_context
+def migrate(context: click.Context, *, before: bool) -> None:
+    """Bring a store that an older Holdfast made up to date.
+
+    Programs that connect do so by themselves, unless they say migrate=False. For workers that are
+    replaced one by one: run it with --before, replace them all, then run it without.
+
+    Example: holdfast store migrate --before
+    """
+    settings = settings_of(context)
+    backend = existing_backend(settings)
+    found, now = backend.migrate(before_only=before)
+    if settings.as_json:
+        print_json({"store": backend.location, "found": asdict(found), "now": asdict(now)})
+        return
+    place = visible(backend.location)
+    if now == found:
+        print_line(f"{place} is up to date: schema version {_version(now)}.")
+    else:
+        print_line(f"{place}: schema version {_version(found)} before, {_version(now)} now.")
+    if now.prepared > now.version:
+        say("Once every worker has the new version, run it again without --before.")
+
+
+def _version(state: SchemaState) -> str:
+    ahead = f" (prepared for {state.prepared})" if state.prepared > state.version else ""
+    return f"{state.version}{ahead}"
 
 
 def _row(problem: Problem) -> tuple[str, str, str]:

@@ -9,18 +9,21 @@ from msgspec import Struct, field
 
 T = TypeVar("T")
 
-Details: TypeAlias = tuple[str | None, str | None, str | None, str]
-"""A session's title, user, agent, and metadata as JSON."""
+Details: TypeAlias = tuple[str | None, str | None, str | None, str, str]
+"""A session's title, user, agent, and its metadata and labels as JSON."""
 
 REVISION_BITS = 32
 """A session's revisions start at its key times 2^32: no revision fits two sessions of one store."""
 
 
 class SessionRow(NamedTuple):
-    """A session as the store keeps it. `meta` is JSON; times are milliseconds since 1970, UTC.
+    """A session as the store keeps it. Times are milliseconds since 1970, UTC.
 
     `revision` is the last entry's, `history_revision` that of the last message or reset, `base` the
-    last reset's (or the session's start), `floor` the lowest revision that was not purged.
+    last reset's (or the session's start), `floor` the lowest revision that was not purged. `rank`
+    is its place in the order of change: of a tenant's sessions the one that changed last has the
+    highest.
+    `meta` and `labels` are JSON objects.
     """
 
     pk: int
@@ -33,15 +36,17 @@ class SessionRow(NamedTuple):
     message_count: int
     created: int
     updated: int
+    rank: int
     title: str | None
     user_id: str | None
     agent_name: str | None
     meta: str
+    labels: str
 
     @property
     def details(self) -> Details:
         """What meta entries change."""
-        return self.title, self.user_id, self.agent_name, self.meta
+        return self.title, self.user_id, self.agent_name, self.meta, self.labels
 
     @property
     def start(self) -> int:
@@ -52,7 +57,9 @@ class SessionRow(NamedTuple):
 def new_session(pk: int, tenant: str, session_id: str, now: int) -> SessionRow:
     """Return the row of a session without entries."""
     at = pk << REVISION_BITS
-    return SessionRow(pk, tenant, session_id, at, at, at, at, 0, now, now, None, None, None, "{}")
+    return SessionRow(
+        pk, tenant, session_id, at, at, at, at, 0, now, now, 0, None, None, None, "{}", "{}"
+    )
 
 
 class SessionInfo(Struct, frozen=True):

@@ -27,6 +27,10 @@ class Log(Protocol):
         """Add an empty session and return its row."""
         ...
 
+    def next_rank(self, session: SessionRow, now: int) -> int:
+        """Return the rank of a session that changes: see `rules.committing.rank_after`."""
+        ...
+
     def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the message entries above a revision, in order, the batch's own included."""
         ...
@@ -146,6 +150,7 @@ class _Change:
             self.message_count,
             self.old.created,
             max(self.now, self.old.updated) if changed else self.old.updated,
+            log.next_rank(self.old, self.now) if changed or not self.old.rank else self.old.rank,
             *self.details,
         )
         last = self.revision if changed else self.history_revision
@@ -207,12 +212,23 @@ class _Change:
 
 def changed_details(details: Details, changes: Mapping[str, Any]) -> Details:
     """Apply a meta entry: the session's row is a projection of its meta entries."""
-    title, user_id, agent_name, meta = details
-    if "metadata" in changes:
-        meta = codec.encode({**codec.decode_object(meta.encode()), **changes["metadata"]}).decode()
+    title, user_id, agent_name, meta, labels = details
     return (
         changes.get("title", title),
         changes.get("user_id", user_id),
         changes.get("agent_name", agent_name),
-        meta,
+        _merged(meta, changes["metadata"]) if "metadata" in changes else meta,
+        _merged(labels, changes["labels"]) if "labels" in changes else labels,
     )
+
+
+def _merged(stored: str, changes: Mapping[str, Any]) -> str:
+    return codec.encode({**codec.decode_object(stored.encode()), **changes}).decode()
+
+
+def rank_after(session: SessionRow, last: int, now: int) -> int:
+    """Return a session's rank in the order of change, where `last` is its tenant's highest.
+
+    The one that changed last keeps its rank. Ranks rise even if the clock goes back.
+    """
+    return last if session.rank == last > 0 else max(now, last + 1)

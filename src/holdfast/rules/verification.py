@@ -47,7 +47,7 @@ class SessionCheck:
         self._base = session.start
         self._in_generation = 0
         self._reset_ends = 0
-        self._details: Details = (None, None, None, "{}")
+        self._details: Details = (None, None, None, "{}", "{}")
 
     def walk(self, rows: Iterable[LogRow]) -> None:
         """Check the next rows."""
@@ -82,7 +82,7 @@ class SessionCheck:
             ("history revision", row.history_revision, self._history_revision),
             ("base", row.base, self._base),
             ("message count", row.message_count, self._in_generation),
-            ("title, user, agent and metadata", row.details, self._details),
+            ("title, user, agent, metadata and labels", row.details, self._details),
         ):
             if stated != found:
                 self._problem(None, f"the row's {name}: {stated}; the log's: {found}")

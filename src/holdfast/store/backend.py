@@ -26,6 +26,17 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaState:
+    """How far a store's schema is: up to which version it is finished, and prepared.
+
+    A prepared version serves this code and the code before it, side by side.
+    """
+
+    version: int
+    prepared: int
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryRead:
     """Message entries of one generation, from one snapshot, oldest first.
 
@@ -54,7 +65,7 @@ class LogRead:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which sessions to list: a tenant's, newest first, from below a (updated, pk) pair."""
+    """Which sessions to list: a tenant's, newest first, from below a (rank, pk) pair."""
 
     tenant: str
     limit: int
@@ -84,8 +95,18 @@ class Backend(Protocol):
         """Where the data is, for people."""
         ...
 
-    def open(self) -> None:
-        """Check the store, make it if it is new, and let go of it."""
+    def open(self, *, migrate: bool = True) -> None:
+        """Check the store, make it if it is new, and let go of it.
+
+        One with an older schema is brought up to date; without `migrate` it is refused.
+        """
+        ...
+
+    def migrate(self, *, before_only: bool) -> tuple[SchemaState, SchemaState]:
+        """Bring an older schema up to date, in one transaction; return how it stood and stands.
+
+        With `before_only` it is only prepared: workers with the code before this one go on.
+        """
         ...
 
     def admit(self, *, wait: bool) -> bool:

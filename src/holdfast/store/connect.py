@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def connect(
     tenant: str | None = None,
     durability: Durability = "full",
     timeout: float = TIMEOUT_S,
+    migrate: bool = True,
     sources: Sources | None = None,
 ) -> SessionStore:
     """Open a store, and make it if it is new.
@@ -38,12 +39,17 @@ def connect(
     `url` is a path, `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory://`; without one,
     `HOLDFAST_URL`, else a file in the user's data folder. `tenant` is `HOLDFAST_TENANT` or
     `"default"`. A write that cannot start within `timeout` seconds raises `Unavailable`.
-    `durability="relaxed"` lets a power failure take the last commits. `sources` gives time and ids,
-    for tests. The store is checked and let go: each process opens connections when it needs them.
+    `durability="relaxed"` lets a power failure take the last commits. A store that an older
+    Holdfast made is brought up to date, or refused with `migrate=False` (`NotSupported`, which
+    names the command). `sources` gives time and ids, for tests. The store is checked and let go:
+    each process opens connections when it needs them.
     """
     sources = sources or Sources()
     return SessionStore(
-        _engine(url, durability, timeout, sources), _tenant(tenant), sources, timeout
+        _engine(url, durability, timeout, sources, migrate=migrate),
+        _tenant(tenant),
+        sources,
+        timeout,
     )
 
 
@@ -53,34 +59,33 @@ def connect_async(
     tenant: str | None = None,
     durability: Durability = "full",
     timeout: float = TIMEOUT_S,
+    migrate: bool = True,
     sources: Sources | None = None,
 ) -> Connecting:
     """Open a store for asyncio, as `connect` does: `await` it, or use it with `async with`."""
-    return Connecting(url, _tenant(tenant), durability, timeout, sources or Sources())
+    sources = sources or Sources()
+    tenant = _tenant(tenant)
+
+    def open_store() -> AsyncSessionStore:
+        from holdfast.store.async_store import AsyncSessionStore
+
+        engine = _engine(url, durability, timeout, sources, migrate=migrate)
+        return AsyncSessionStore(engine, tenant, sources, timeout)
+
+    return Connecting(open_store)
 
 
 class Connecting:
     """An asynchronous store about to be opened."""
 
-    def __init__(
-        self,
-        url: str | os.PathLike[str] | None,
-        tenant: str,
-        durability: Durability,
-        timeout_s: float,
-        sources: Sources,
-    ) -> None:
-        self._engine_arguments = (url, durability, timeout_s, sources)
-        self._store_arguments = (tenant, sources, timeout_s)
+    def __init__(self, open_store: Callable[[], AsyncSessionStore]) -> None:
+        self._open_store = open_store
         self._store: AsyncSessionStore | None = None
 
     async def _open(self) -> AsyncSessionStore:
         import asyncio
 
-        from holdfast.store.async_store import AsyncSessionStore
-
-        engine = await asyncio.to_thread(_engine, *self._engine_arguments)
-        self._store = AsyncSessionStore(engine, *self._store_arguments)
+        self._store = await asyncio.to_thread(self._open_store)
         return self._store
 
     def __await__(self) -> Generator[Any, None, AsyncSessionStore]:
@@ -128,7 +133,12 @@ def _tenant(tenant: str | None) -> str:
 
 
 def _engine(
-    url: str | os.PathLike[str] | None, durability: Durability, timeout_s: float, sources: Sources
+    url: str | os.PathLike[str] | None,
+    durability: Durability,
+    timeout_s: float,
+    sources: Sources,
+    *,
+    migrate: bool,
 ) -> Engine:
     try:
         sensible = 0 < timeout_s <= threading.TIMEOUT_MAX
@@ -146,7 +156,7 @@ def _engine(
         timeout_s=timeout_s,
         sources=sources,
     )
-    backend.open()
+    backend.open(migrate=migrate)
     engine = Engine(backend, sources)
     _open_engines.add(engine)
     return engine

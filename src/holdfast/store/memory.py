@@ -10,19 +10,20 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, NotSupported
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow, new_session
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow, Write, WriteKind
-from holdfast.rules.committing import decide
+from holdfast.rules.committing import decide, rank_after
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
     Listing,
     LogRead,
     Outcome,
+    SchemaState,
 )
 from holdfast.store.sources import Sources
 
@@ -43,12 +44,19 @@ class MemoryBackend:
         self._sources = sources
         self._sessions: dict[tuple[str, str], _Session] = {}
         self._pks = itertools.count(1)
+        self._last_ranks: dict[str, int] = {}
         self._lock = threading.Lock()
         self.identity = f"memory-{sources.new_id()}"
         self.location = "memory (nothing is kept)"
 
-    def open(self) -> None:
+    def open(self, *, migrate: bool = True) -> None:
         """Do nothing: there is nothing to check."""
+
+    def migrate(self, *, before_only: bool) -> tuple[SchemaState, SchemaState]:  # noqa: ARG002 - refused
+        """Refuse: what is made anew with each process is never old."""
+        raise NotSupported(
+            "a store in memory has no schema", hint="name a file with --store or HOLDFAST_URL"
+        )
 
     def admit(self, *, wait: bool) -> bool:  # noqa: ARG002 - there is nobody to wait for
         """Say yes: the engine is the only writer there can be."""
@@ -85,6 +93,12 @@ class MemoryBackend:
     def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
         """Return the row of a new session; it is stored with its first decision."""
         return new_session(next(self._pks), tenant, session_id, now)
+
+    def next_rank(self, session: SessionRow, now: int) -> int:
+        """Return the rank of a session that changes."""
+        rank = rank_after(session, self._last_ranks.get(session.tenant, 0), now)
+        self._last_ranks[session.tenant] = rank
+        return rank
 
     def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the message entries above a revision."""
@@ -155,9 +169,9 @@ class MemoryBackend:
             if row.tenant == listing.tenant
             and (listing.user_id is None or row.user_id == listing.user_id)
             and (listing.agent_name is None or row.agent_name == listing.agent_name)
-            and (listing.below is None or (row.updated, row.pk) < listing.below)
+            and (listing.below is None or (row.rank, row.pk) < listing.below)
         ]
-        rows.sort(key=lambda row: (row.updated, row.pk), reverse=True)
+        rows.sort(key=lambda row: (row.rank, row.pk), reverse=True)
         return rows[: listing.limit]
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:

@@ -122,7 +122,7 @@ class Reading:
         rows = self._backend.list_sessions(listing)
         shown = rows[:limit]
         more = len(rows) > limit and bool(shown)
-        cursor = f"{shown[-1].updated}-{shown[-1].pk}" if more else None
+        cursor = f"{shown[-1].rank}-{shown[-1].pk}" if more else None
         return Page([projection.session_info(row) for row in shown], cursor)
 
     def stats(self, session_id: str | None = None) -> Stats:
@@ -265,9 +265,9 @@ def _decoded(
 
 
 def _place(cursor: str) -> tuple[int, int]:
-    updated, _, pk = str(cursor).partition("-")
-    if not (updated.isdecimal() and pk.isdecimal() and max(map(len, (updated, pk))) < MAX_DIGITS):
+    rank, _, pk = str(cursor).partition("-")
+    if not (rank.isdecimal() and pk.isdecimal() and max(map(len, (rank, pk))) < MAX_DIGITS):
         raise InvalidArgument(
             f"{cursor!r} is not a cursor", hint="pass the next_cursor of the page before"
         )
-    return int(updated), int(pk)
+    return int(rank), int(pk)

@@ -17,6 +17,7 @@ from holdfast.store.backend import (
     Listing,
     LogRead,
     Outcome,
+    SchemaState,
 )
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import faults
@@ -48,10 +49,17 @@ class SqliteBackend:
         """The file's path."""
         return self._database.location
 
-    def open(self) -> None:
-        """Check the file, make it if it is new, and let go of it."""
+    def open(self, *, migrate: bool = True) -> None:
+        """Check the file, make it if it is new, bring its schema up to date, and let go of it."""
         try:
-            self.identity = self._database.prepare(self._sources)
+            self.identity = self._database.prepare(self._sources, migrate=migrate)
+        except sqlite3.Error as error:
+            raise faults.translated(error, self.location) from error
+
+    def migrate(self, *, before_only: bool) -> tuple[SchemaState, SchemaState]:
+        """Bring an older schema up to date, or only prepare that; return its old and new state."""
+        try:
+            return self._database.migrate(before_only=before_only)
         except sqlite3.Error as error:
             raise faults.translated(error, self.location) from error
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from holdfast.errors import ConfigError, NotSupported
+from holdfast.store.backend import SchemaState
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite import faults
-from holdfast.store.sqlite.queries import migrations, queries
+from holdfast.store.sqlite import faults, migrations
+from holdfast.store.sqlite.queries import queries
 
 Durability: TypeAlias = Literal["full", "relaxed"]
 
@@ -68,19 +69,66 @@ class Database:
             raise
         return connection
 
-    def prepare(self, sources: Sources) -> str:
-        """Check the file, or make it if there is none; return the identity of its data."""
+    def prepare(self, sources: Sources, *, migrate: bool) -> str:
+        """Check the file, or make it if there is none; return the identity of its data.
+
+        An older schema is brought up to date, or refused without `migrate`.
+        """
         self._require_folder()
         connection = self._connect()
         try:
             if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
                 self._create(connection, sources)
             self._require_known_schema(connection)
+            found = migrations.state(connection)
+            if found.prepared < migrations.newest() and not migrate:
+                raise self._old_schema(found.version)
+            if found.version < migrations.newest() and migrate:
+                self._migrate(connection, before_only=False)
             self._require_wal(connection)
             self._make_durable(connection)
             return str(_value(connection, queries()["store_value"], "identity"))
         finally:
             connection.close()
+
+    def migrate(self, *, before_only: bool) -> tuple[SchemaState, SchemaState]:
+        """Bring an older schema up to date, or only prepare that; return its old and new state."""
+        connection = self._connect()
+        try:
+            if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
+                raise self._not_ours()
+            self._require_known_schema(connection)
+            found = migrations.state(connection)
+            wanted = found.prepared if before_only else found.version
+            if wanted < migrations.newest():
+                self._migrate(connection, before_only=before_only)
+            return found, migrations.state(connection)
+        finally:
+            connection.close()
+
+    def _migrate(self, connection: sqlite3.Connection, *, before_only: bool) -> None:
+        self._until_deadline(lambda: connection.execute("BEGIN IMMEDIATE"))
+        try:
+            migrations.migrate(connection, before_only=before_only)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _old_schema(self, version: int) -> NotSupported:
+        return NotSupported(
+            f"{self.location} has schema version {version}; "
+            f"this Holdfast works with version {migrations.newest()}",
+            code="old_schema",
+            hint=f"bring it up to date: holdfast store migrate --store {self.location}",
+        )
+
+    def _not_ours(self) -> ConfigError:
+        return ConfigError(
+            f"{self.location} is another program's database",
+            code="not_ours",
+            hint="choose another path; the file was left as it is",
+        )
 
     def _require_folder(self) -> None:
         folder = self.path.parent
@@ -118,17 +166,10 @@ class Database:
             tables = _value(connection, "SELECT count(*) FROM sqlite_master")
             version = _value(connection, "PRAGMA user_version")
             if tables or version or _value(connection, "PRAGMA application_id"):
-                raise ConfigError(
-                    f"{self.location} is another program's database",
-                    code="not_ours",
-                    hint="choose another path; the file was left as it is",
-                )
-            for script in migrations():
-                for statement in _statements(script):
-                    connection.execute(statement)
+                raise self._not_ours()
+            migrations.create(connection)
             connection.execute(queries()["put_store_value"], ("identity", sources.new_id()))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {len(migrations())}")
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -142,10 +183,10 @@ class Database:
                 code="damaged_schema",
                 hint="restore the file from a backup",
             )
-        if version > len(migrations()):
+        if version > migrations.newest():
             raise NotSupported(
                 f"{self.location} has schema version {version}; "
-                f"this Holdfast knows versions up to {len(migrations())}",
+                f"this Holdfast knows versions up to {migrations.newest()}",
                 code="newer_schema",
                 hint="upgrade Holdfast: pip install --upgrade holdfast",
             )
@@ -187,15 +228,3 @@ class Database:
 def _value(connection: sqlite3.Connection, statement: str, *parameters: object) -> object:
     row = connection.execute(statement, parameters).fetchone()
     return row[0] if row else None
-
-
-def _statements(script: str) -> list[str]:
-    """Split a script: `executescript` would commit the transaction that it stands in."""
-    statements: list[str] = []
-    text = ""
-    for line in script.splitlines(keepends=True):
-        text += line
-        if sqlite3.complete_statement(text):
-            statements.append(text)
-            text = ""
-    return statements

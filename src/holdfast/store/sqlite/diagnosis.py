@@ -16,14 +16,14 @@ from pathlib import Path
 
 from holdfast.errors import HoldfastError
 from holdfast.store.diagnosis import Finding, Limits, megabytes, surroundings
-from holdfast.store.sqlite import faults
+from holdfast.store.sqlite import faults, migrations
 from holdfast.store.sqlite.connections import (
     APPLICATION_ID,
     ConnectionFactory,
     Database,
 )
 from holdfast.store.sqlite.holders import Holder, lock_holders
-from holdfast.store.sqlite.queries import migrations, queries
+from holdfast.store.sqlite.queries import queries
 from holdfast.store.sqlite.turnstile import LOCK_SUFFIXES
 from holdfast.store.sqlite.writer import ERASURE
 
@@ -151,18 +151,21 @@ def _failed(error: HoldfastError) -> Finding:
 
 def _schema(connection: sqlite3.Connection, location: str) -> Finding:
     ours = _number(connection, "PRAGMA application_id") == APPLICATION_ID
-    version, known = _number(connection, "PRAGMA user_version"), len(migrations())
+    version, known = _number(connection, "PRAGMA user_version"), migrations.newest()
     if not ours:
         hint = "name another file with --store or HOLDFAST_URL; this one was left as it is"
         what = f"{location} is another program's database"
         return Finding("schema", "problem", what, hint)
+    if version < 1:
+        what = f"the file is ours, but its schema version {version} never was"
+        return Finding("schema", "problem", what, "restore the file from a backup")
     if version > known:
         what = f"schema version {version} is newer than this Holdfast, which knows {known}"
         return Finding("schema", "problem", what, "upgrade Holdfast: pip install -U holdfast")
     if version < known:
         what = f"schema version {version} is older than this Holdfast's {known}"
-        hint = "copy the file, then open it with a program that uses this Holdfast"
-        return Finding("schema", "problem", what, hint)
+        hint = "holdfast store migrate brings it up to date; so does a program that connects"
+        return Finding("schema", "warning", what, hint)
     return Finding("schema", "ok", f"schema version {version}, as this Holdfast has it")
 
 

@@ -1,4 +1,4 @@
-"""Reads the named blocks of `queries.sql` and the numbered files of `schema/`."""
+"""Reads the named blocks of `queries.sql`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,3 @@ def bulk(name: str, rows: int) -> str:
     loop takes up to 5 ms: so a batch runs few statements, however many writes it holds.
     """
     return _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * rows), queries()[name])
-
-
-@functools.cache
-def migrations() -> tuple[str, ...]:
-    """Return the scripts that lead from an empty file to the newest schema, in order."""
-    folder = resources.files(__package__) / "schema"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return tuple(file.read_text("utf-8") for file in files)

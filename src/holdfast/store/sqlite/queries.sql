@@ -1,20 +1,24 @@
 -- session: One session by its tenant and id.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, title, user_id, agent_name, meta
+       created, updated, rank, title, user_id, agent_name, meta, labels
   FROM sessions WHERE tenant = ? AND id = ?;
 
 -- last_key: The highest key that a session ever had, deleted ones included.
 SELECT seq FROM sqlite_sequence WHERE name = 'sessions';
 
+-- last_rank: The rank of the session that a tenant changed last.
+SELECT coalesce(max(rank), 0) FROM sessions WHERE tenant = ?;
+
 -- put_sessions: The rows of a batch's sessions, new or changed.
 INSERT INTO sessions (pk, tenant, id, revision, history_revision, base, floor, message_count,
-                      created, updated, title, user_id, agent_name, meta)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                      created, updated, rank, title, user_id, agent_name, meta, labels)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (pk) DO UPDATE
    SET revision = excluded.revision, history_revision = excluded.history_revision,
        base = excluded.base, floor = excluded.floor, message_count = excluded.message_count,
-       updated = excluded.updated, title = excluded.title, user_id = excluded.user_id,
-       agent_name = excluded.agent_name, meta = excluded.meta;
+       updated = excluded.updated, rank = excluded.rank, title = excluded.title,
+       user_id = excluded.user_id, agent_name = excluded.agent_name, meta = excluded.meta,
+       labels = excluded.labels;
 
 -- insert_messages: Message and reset entries.
 INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
@@ -70,22 +74,22 @@ DELETE FROM sessions WHERE pk = ?;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, title, user_id, agent_name, meta
+       created, updated, rank, title, user_id, agent_name, meta, labels
   FROM sessions
- WHERE tenant = ? AND (updated, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
- ORDER BY updated DESC, pk DESC LIMIT ?;
+ WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
+ ORDER BY rank DESC, pk DESC LIMIT ?;
 
 -- list_user_sessions: The same for one user.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, title, user_id, agent_name, meta
+       created, updated, rank, title, user_id, agent_name, meta, labels
   FROM sessions
- WHERE tenant = ? AND (updated, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
+ WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
    AND user_id = ?
- ORDER BY updated DESC, pk DESC LIMIT ?;
+ ORDER BY rank DESC, pk DESC LIMIT ?;
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, title, user_id, agent_name, meta
+       created, updated, rank, title, user_id, agent_name, meta, labels
   FROM sessions WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?;
 
 -- count_sessions: How many sessions and current messages a tenant has.

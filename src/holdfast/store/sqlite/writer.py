@@ -1,9 +1,9 @@
 """The one connection that writes: batches in, outcomes out.
 
 Inside one `BEGIN IMMEDIATE` the rules are evaluated on session rows held in memory, then everything
-is written in bulk; there is no savepoint per write. Rows cached from earlier batches are true while
-`PRAGMA data_version` says that no other connection has committed. The cache changes only after
-COMMIT returned.
+is written in bulk; there is no savepoint per write. What is cached from earlier batches is true
+while `PRAGMA data_version` says that no other connection has committed. The caches change only
+after COMMIT returned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from holdfast.model.commit import Deletion, Erasure
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow, new_session
 from holdfast.model.write import KeyRow, Write, WriteKind
-from holdfast.rules.committing import decide
+from holdfast.rules.committing import decide, rank_after
 from holdfast.store.backend import Outcome
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import faults
@@ -41,6 +41,7 @@ class Writer:
         self._database = database
         self._sources = sources
         self._cache: dict[Place, SessionRow] = {}
+        self._ranks: dict[str, int] = {}
         self._data_version = -1
         self.connection = database.writer()
         self._erasure_due = self._is_erasure_due()
@@ -55,6 +56,7 @@ class Writer:
             (version,) = self.connection.execute("PRAGMA data_version").fetchone()
             if version != self._data_version or len(self._cache) > MAX_CACHED:
                 self._cache.clear()
+                self._ranks.clear()
                 self._erasure_due = self._is_erasure_due()
                 self._data_version = version
         except BaseException as error:
@@ -76,7 +78,7 @@ class Writer:
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes in the transaction that `begin` opened, and commit it."""
-        batch = _Batch(self.connection, self._cache, self._sources.now_ms())
+        batch = _Batch(self.connection, self._cache, self._ranks, self._sources.now_ms())
         try:
             outcomes = batch.do_all(writes)
         except BaseException as error:
@@ -119,6 +121,7 @@ class Writer:
             self.broken = True
             raise faults.unknown_outcome(error, self._database.location) from error
         self._cache.update(batch.sessions)
+        self._ranks.update(batch.ranks)
         for place in batch.deleted:
             self._cache.pop(place, None)
         self._data_version = version
@@ -183,13 +186,19 @@ class _Batch:
     """What a batch is to write, and the sessions as its earlier writes left them."""
 
     def __init__(
-        self, connection: sqlite3.Connection, known: dict[Place, SessionRow], now: int
+        self,
+        connection: sqlite3.Connection,
+        known: dict[Place, SessionRow],
+        known_ranks: dict[str, int],
+        now: int,
     ) -> None:
         self.sessions: dict[Place, SessionRow] = {}
+        self.ranks: dict[str, int] = {}
         self.deleted: set[Place] = set()
         self.leaves_traces = False
         self._connection = connection
         self._known = known
+        self._known_ranks = known_ranks
         self._now = now
         self._queries = queries()
         self._messages: list[LogRow] = []
@@ -238,6 +247,15 @@ class _Batch:
             self._last_key = found[0] if found else 0
         self._last_key += 1
         return new_session(self._last_key, tenant, session_id, now)
+
+    def next_rank(self, session: SessionRow, now: int) -> int:
+        """Return the rank of a session that changes."""
+        tenant = session.tenant
+        last = self.ranks.get(tenant) or self._known_ranks.get(tenant)
+        if last is None:
+            (last,) = self._connection.execute(self._queries["last_rank"], (tenant,)).fetchone()
+        self.ranks[tenant] = rank = rank_after(session, last, now)
+        return rank
 
     def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the message entries above a revision, the batch's own included."""
