@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
     root: Path = parser.parse_args().root
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
     if subprocess.run([sys.executable, "-c", BARE_IMPORT], env=environment, check=False).returncode:
         return 1
     above = import_seconds("import holdfast", environment) - import_seconds("pass", environment)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import asdict
 
 from holdfast.cli.escaping import visible
 from holdfast.cli.options import Settings, backend_of, global_options, settings_of

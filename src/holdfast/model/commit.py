@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -27,8 +26,7 @@ class Commit(Struct, frozen=True):
 Erasure: TypeAlias = Literal["done", "pending", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(Struct, frozen=True):
     """A session that is gone; true if there was one.
 
     `erasure` is `"done"` when no byte of it is left in the store's files, `"pending"` while a

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -52,8 +51,7 @@ class LogRow(NamedTuple):
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
-class MessageEntry:
+class MessageEntry(Struct, frozen=True):
     """Messages that were added by one commit, or carried over by a rewrite."""
 
     kind: ClassVar[Literal[EntryKind.MESSAGE]] = EntryKind.MESSAGE
@@ -63,8 +61,7 @@ class MessageEntry:
     turn: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResetEntry:
+class ResetEntry(Struct, frozen=True):
     """The start of a new generation.
 
     Why, what it was based on, where its commit ends, and how many messages the one before had.
@@ -80,8 +77,7 @@ class ResetEntry:
     turn: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MetaEntry:
+class MetaEntry(Struct, frozen=True):
     """A change of title, user, agent or metadata: the changed keys only."""
 
     kind: ClassVar[Literal[EntryKind.META]] = EntryKind.META

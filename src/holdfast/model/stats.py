@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(Struct, frozen=True):
     """Counts of one tenant's sessions, or of one session.
 
     `messages` are those of the current histories, `entries` everything in the logs, `generations`

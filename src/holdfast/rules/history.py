@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from operator import is_not
 from typing import Any, SupportsIndex, overload
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.model.message import Message
 from holdfast.rules import providers
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a history was read: the session, the revision, and the payloads as they were.
 
     `source` is the store's identity, the tenant and the session's id. `payloads` are the entries'

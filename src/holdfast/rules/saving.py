@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from holdfast.errors import InvalidMessage
 from holdfast.model.message import Message, SyntheticMessage
@@ -17,8 +18,7 @@ from holdfast.rules import codec
 from holdfast.rules.repair import repair
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
+class Saving(Struct, frozen=True):
     """A list as JSON lines: the whole new beginning, or, if `appends`, what follows the base."""
 
     lines: list[bytes]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from holdfast.errors import CorruptEntry
 from holdfast.model.entry import EntryKind, LogRow, MessageEntry, MetaEntry
@@ -12,8 +13,7 @@ from holdfast.rules import projection
 from holdfast.rules.committing import changed_details
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing that is not as it was written: which session, which entry, and what."""
 
     session_id: str
@@ -21,14 +21,13 @@ class Problem:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """What was checked, and every problem found; true if there is none."""
 
     sessions: int = 0
     entries: int = 0
     messages: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = []
 
     def __bool__(self) -> bool:
         return not self.problems

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion
@@ -17,16 +18,14 @@ Outcome: TypeAlias = Commit | Deletion | HoldfastError
 """What one write of a batch came to; an error means that this write changed nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """What a backend can promise; its tests skip only what is declared missing here."""
 
     durable: bool
     cross_process: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaState:
+class SchemaState(Struct, frozen=True):
     """How far a store's schema is: up to which version it is finished, and prepared.
 
     A prepared version serves this code and the code before it, side by side.
@@ -36,8 +35,7 @@ class SchemaState:
     prepared: int
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRead:
+class HistoryRead(Struct, frozen=True):
     """Message entries of one generation, from one snapshot, oldest first.
 
     `revision` is the history revision that they make up; `complete` says that the generation's
@@ -52,8 +50,7 @@ class HistoryRead:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LogRead:
+class LogRead(Struct, frozen=True):
     """Entries above a revision, from one snapshot, oldest first.
 
     They never end between a reset and the end of its commit.
@@ -63,8 +60,7 @@ class LogRead:
     rows: Sequence[LogRow]
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """Which sessions to list: a tenant's, newest first, from below a (rank, pk) pair."""
 
     tenant: str

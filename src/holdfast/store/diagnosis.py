@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 _GIGABYTE = 10**9
 _NETWORK = frozenset(
@@ -17,8 +18,7 @@ _NETWORK = frozenset(
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was looked at.
 
     `code` names the check and is stable between releases, `what` says how things are, `hint` what
@@ -32,8 +32,7 @@ class Finding:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """From where on something deserves a word.
 
     Less free space than `free_bytes`, or than `free_share` of the database's size; a write-ahead

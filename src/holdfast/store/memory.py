@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from holdfast.errors import HoldfastError, NotSupported
 from holdfast.model.commit import Deletion
@@ -28,11 +29,10 @@ from holdfast.store.backend import (
 from holdfast.store.sources import Sources
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(Struct):
     row: SessionRow
-    log: list[LogRow] = field(default_factory=list)
-    keys: dict[str, KeyRow] = field(default_factory=dict)
+    log: list[LogRow] = []
+    keys: dict[str, KeyRow] = {}
 
 
 class MemoryBackend:

@@ -7,8 +7,9 @@ import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 
 def _wall_ms() -> int:
@@ -26,8 +27,7 @@ def _random_id() -> str:
     return f"{_random.getrandbits(64):016x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """The clocks and the randomness of one store.
 
     `now_ms` is wall time in milliseconds since 1970, `monotonic_s` counts seconds for deadlines,

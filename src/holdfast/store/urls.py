@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from urllib.parse import unquote
 
 from holdfast.errors import ConfigError, NotSupported
 from holdfast.store.backend import Backend
@@ -74,6 +73,8 @@ def _sqlite_path(url: str) -> str:
         raise ConfigError(
             f"{url!r} names no file", hint="write sqlite:///chats.db or sqlite:////srv/chats.db"
         )
+    from urllib.parse import unquote  # slow to import, and seldom needed
+
     path = unquote(url[len("sqlite:///") :])
     _require_text(path)
     if "?" in path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from holdfast.errors import ConfigError, NotSupported
 from holdfast.store.backend import SchemaState
@@ -33,8 +34,7 @@ def plain_connection(path: str) -> sqlite3.Connection:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
+class Database(Struct, frozen=True):
     """A SQLite file and how to open it."""
 
     path: Path

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from holdfast.store.sqlite.turnstile import LOCK_SUFFIXES
 
@@ -25,8 +26,7 @@ _WRITES, _READS, _WAITS, _HAS_OPEN = "writes", "reads", "waits to write", "has i
 _WEIGHT = {_WRITES: 0, _READS: 1, _WAITS: 2, _HAS_OPEN: 3}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Holder:
+class Holder(Struct, frozen=True, order=True):
     """A process and the most that it does with the store."""
 
     weight: int

@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
+
+from msgspec import Struct
 
 from holdfast.store.backend import SchemaState
 from holdfast.store.sqlite.queries import queries
@@ -21,8 +22,7 @@ PREPARED = "schema_prepared"
 """The store's value that says up to which version the `before` scripts have run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What leads from one version of the schema to the next; a script may be empty."""
 
     version: int
@@ -34,10 +34,9 @@ class Step:
 def steps() -> tuple[Step, ...]:
     """Return the steps from an empty file to the newest schema, in order."""
     scripts: dict[int, dict[str, str]] = {}
-    for file in (resources.files(__package__) / "schema").iterdir():
-        if file.name.endswith(".sql"):
-            name, when, _ = file.name.split(".")
-            scripts.setdefault(int(name[:3]), {})[when] = file.read_text("utf-8")
+    for file in (Path(__file__).parent / "schema").glob("*.sql"):
+        name, when, _ = file.name.split(".")
+        scripts.setdefault(int(name[:3]), {})[when] = file.read_text("utf-8")
     return tuple(
         Step(version, found.get("before", ""), found.get("after", ""))
         for version, found in sorted(scripts.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from importlib import resources
+from pathlib import Path
 
 _VALUES = re.compile(r"VALUES (\((?:[^()]|\([^()]*\))*\))")
 _BLOCK = re.compile(r"^-- (\w+): .*\n((?:(?!^-- \w+: ).*\n?)*)", re.MULTILINE)
@@ -13,7 +13,7 @@ _BLOCK = re.compile(r"^-- (\w+): .*\n((?:(?!^-- \w+: ).*\n?)*)", re.MULTILINE)
 @functools.cache
 def queries() -> dict[str, str]:
     """Return the statements of `queries.sql` by name."""
-    text = (resources.files(__package__) / "queries.sql").read_text("utf-8")
+    text = Path(__file__).with_name("queries.sql").read_text("utf-8")
     return {name: body.strip().removesuffix(";") for name, body in _BLOCK.findall(text)}
 
 

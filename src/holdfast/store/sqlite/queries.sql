@@ -20,6 +20,14 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        user_id = excluded.user_id, agent_name = excluded.agent_name, meta = excluded.meta,
        labels = excluded.labels;
 
+-- move_sessions: The same for rows whose log grew and nothing else: what no index holds is set alone.
+INSERT INTO sessions (pk, tenant, id, revision, history_revision, base, floor, message_count,
+                      created, updated, rank, title, user_id, agent_name, meta, labels)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (pk) DO UPDATE
+   SET revision = excluded.revision, history_revision = excluded.history_revision,
+       base = excluded.base, message_count = excluded.message_count, updated = excluded.updated;
+
 -- insert_messages: Message and reset entries.
 INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
 VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?);

@@ -205,6 +205,7 @@ class _Batch:
         self._activity: list[LogRow] = []
         self._keys: dict[tuple[int, str], KeyRow] = {}
         self._changed: dict[int, SessionRow] = {}
+        self._moved: dict[int, SessionRow] = {}
         self._last_key: int | None = None
 
     def do_all(self, writes: Sequence[Write]) -> list[Outcome]:
@@ -229,8 +230,11 @@ class _Batch:
         row = decision.session
         self.sessions[place] = row
         self.deleted.discard(place)
-        if decision.rows or session is None:
+        if session is None or row.pk in self._changed or _is_listed_otherwise(row, session):
+            self._moved.pop(row.pk, None)
             self._changed[row.pk] = row
+        elif decision.rows:
+            self._moved[row.pk] = row
         for entry in decision.rows:
             if entry.kind in (EntryKind.MESSAGE, EntryKind.RESET):
                 self._messages.append(entry)
@@ -279,7 +283,10 @@ class _Batch:
             self._run("insert_keys", rows)
         if self._changed:
             self._run("put_sessions", list(self._changed.values()))
-        self._messages, self._activity, self._keys, self._changed = [], [], {}, {}
+        if self._moved:
+            self._run("move_sessions", list(self._moved.values()))
+        self._messages, self._activity = [], []
+        self._keys, self._changed, self._moved = {}, {}, {}
 
     def _run(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
         """Run a statement for all rows, in chunks of few sizes: each is prepared once."""
@@ -323,3 +330,8 @@ class _Batch:
         self.deleted.add(place)
         self.leaves_traces = True
         return Deletion(existed=True, erasure="pending")
+
+
+def _is_listed_otherwise(row: SessionRow, old: SessionRow) -> bool:
+    """Whether a change is one of more than the log's numbers, so that the whole row is written."""
+    return row.rank != old.rank or row.details != old.details or row.floor != old.floor
