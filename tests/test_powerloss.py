@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import sqlite3
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.testing.powerloss import Plan, Report, Setting, Tally, run
+from holdfast.testing.powerloss import Plan, Report, Setting, Tally, campaign, run
 from holdfast.testing.powerloss.campaign import Job, run_job
 from holdfast.testing.powerloss.checking import check
 from holdfast.testing.powerloss.disk import (
@@ -416,13 +417,29 @@ def test_no_state_counts_twice(tmp_path: Path) -> None:
     assert len(different) == len(states) == 600
 
 
-def test_a_store_goes_on_from_what_a_failure_left() -> None:
+def test_a_store_goes_on_from_what_a_failure_left(folder: Path) -> None:
     """The second life begins with a crash state, and its recovery is failed in as well."""
-    first = run_job(Job(11, Setting.WAL, 1_000))
-    both = run_job(Job(11, Setting.WAL, 1_050))
+    first = run_job(Job(11, Setting.WAL, 1_000), folder)
+    both = run_job(Job(11, Setting.WAL, 1_050), folder)
     assert (first.recordings, both.recordings) == (1, 2)
     assert (first.broken, both.broken) == (0, 0)
     assert both.states == 1_050
+    assert list(folder.iterdir()) == []
+
+
+def test_whoever_stops_early_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After Ctrl-C in the middle no process and no file of the simulator is left."""
+    monkeypatch.setattr(campaign, "MEMORY", tmp_path)
+
+    def interrupt(_: Tally) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Plan(seed=1, states=4_200, settings=(Setting.WAL_OFF,), processes=2), interrupt)
+    assert list(tmp_path.iterdir()) == []
+    assert multiprocessing.active_children() == []
 
 
 # For people

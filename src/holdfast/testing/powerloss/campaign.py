@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import random
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from holdfast.testing.powerloss.report import Failure, Report, Tally
 from holdfast.testing.powerloss.states import CrashState, boundaries, crash_states
 from holdfast.testing.powerloss.workload import record
 
+MEMORY = Path("/dev/shm")
 STATES_PER_LIFE = 1_000
 LIVES = 2
 STATES_PER_JOB = STATES_PER_LIFE * LIVES
@@ -61,45 +62,48 @@ def run(plan: Plan, on_progress: Callable[[Tally], None] = lambda _: None) -> Re
     """Try a plan's states, and report what came of them; `on_progress` hears of each job."""
     began = time.monotonic()
     total = Tally()
-    for tally in _tallies(plan):
-        total += tally
-        on_progress(total)
+    with closing(_tallies(plan)) as tallies:
+        for tally in tallies:
+            total += tally
+            on_progress(total)
     return Report(plan.seed, plan.settings, total, time.monotonic() - began)
 
 
-def _tallies(plan: Plan) -> Iterator[Tally]:
+def _tallies(plan: Plan) -> Generator[Tally, None, None]:
     jobs = plan.jobs()
-    if plan.processes == 1:
-        yield from map(run_job, jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(plan.processes, len(jobs))) as pool:
-        yield from pool.imap_unordered(run_job, jobs)
+    with _memory() as root:  # removed here, since a pool that is left early kills its processes
+        work = functools.partial(run_job, root=root)
+        if plan.processes == 1:
+            yield from map(work, jobs)
+            return
+        with multiprocessing.get_context("spawn").Pool(min(plan.processes, len(jobs))) as pool:
+            yield from pool.imap_unordered(work, jobs)
 
 
-def run_job(job: Job) -> Tally:
+def run_job(job: Job, root: Path) -> Tally:
     """Record a store's first life and check it after many power failures, then from one of them on.
 
     The second life begins with what a power failure in the first one left: so recovery is recorded,
     and interrupted, as well.
     """
     chance = random.Random(f"states {job.seed}")
-    with _scratch() as folder:
+    with _scratch(root) as folder:
         recording = record(job.seed, job.setting, folder)
-    tally, left = _try_states(recording, job, 1, chance)
+    tally, left = _try_states(recording, job, 1, chance, root)
     if left is None or job.states <= STATES_PER_LIFE:
         return tally
     state, moment = left
-    with _scratch() as folder:
+    with _scratch(root) as folder:
         for name, content in state.files.items():
             if name != INDEX:
                 (folder / name).write_bytes(content)
         recording = record(chance.getrandbits(32), job.setting, folder, first=moment)
-    more, _ = _try_states(recording, job, 2, chance)
+    more, _ = _try_states(recording, job, 2, chance, root)
     return tally + more
 
 
 def _try_states(
-    recording: Recording, job: Job, life: int, chance: random.Random
+    recording: Recording, job: Job, life: int, chance: random.Random, root: Path
 ) -> tuple[Tally, tuple[CrashState, Moment] | None]:
     """Check the states of one life, and choose one from which the next may begin."""
     wanted = min(STATES_PER_LIFE, job.states - STATES_PER_LIFE * (life - 1))
@@ -107,7 +111,7 @@ def _try_states(
     failures: list[Failure] = []
     chosen = chance.randrange(wanted)
     left: tuple[CrashState, Moment] | None = None
-    with _scratch() as folder:
+    with _scratch(root) as folder:
         for state in crash_states(recording, chance, wanted):
             acknowledged, under_way = recording.permitted(state.point)
             in_flight += under_way is not None
@@ -142,12 +146,19 @@ def _try_states(
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
-    """Offer an empty folder, in memory where the system has such a place."""
-    memory = Path("/dev/shm")
-    usable = memory.is_dir() and os.access(memory, os.W_OK)
-    folder = tempfile.mkdtemp(prefix="holdfast-powerloss-", dir=memory if usable else None)
-    try:
+def _memory() -> Iterator[Path]:
+    """Offer a folder that is in memory, where the system has such a place."""
+    usable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
+    with tempfile.TemporaryDirectory(
+        prefix="holdfast-powerloss-",
+        dir=MEMORY if usable else None,
+        ignore_cleanup_errors=True,  # a process that is being killed may still write
+    ) as folder:
         yield Path(folder)
-    finally:
-        shutil.rmtree(folder)
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    """Offer an empty folder for a while."""
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        yield Path(folder)
