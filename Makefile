@@ -16,7 +16,8 @@ CHECKS := check-format check-lint check-types check-floors check-sync-face check
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture docs format sync-face schema-fixture $(CHECKS)
+.PHONY: help demo test check bench torture torture-kills torture-power torture-history docs format \
+	sync-face schema-fixture $(CHECKS)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -46,8 +47,16 @@ check: $(CHECKS) ## everything that needs no test run: format, lint, types, floo
 bench: $(READY) ## measure against the machine's own limit
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-torture: $(READY) ## the long kill storm
+# ARGS goes to both, so it can hold what both know: --seed and --json.
+torture: $(READY) ## the long kill storm, then a million power failures
+	@$(MAKE) --no-print-directory torture-kills
+	@$(MAKE) --no-print-directory torture-power
+
+torture-kills: $(READY) ## the long kill storm alone
 	@$(BIN)/python -m holdfast.testing.torture $(ARGS)
+
+torture-power: $(READY) ## a million power failures alone
+	@$(BIN)/python -m holdfast.testing.powerloss $(ARGS)
 
 docs: $(READY) ## write the command line's reference, then build the docs into site/
 	@$(BIN)/python scripts/cli_reference.py
