@@ -28,21 +28,20 @@ from holdfast.testing.checking.recording import Recording
 from holdfast.testing.checking.timeline import Timeline, life_of
 from holdfast.testing.checking.violation import Rule, Violation
 
-Births: TypeAlias = Mapping[str, tuple[Place, Operation]]
-"""Where each message was first sent, and by which operation."""
+Births: TypeAlias = Mapping[str, tuple[Place, str]]
+"""Where each message was first sent, and the name of the operation that sent it."""
 
 
 def births_in(recording: Recording) -> Births:
     """Return who sent each message of a recording first."""
-    births: dict[str, tuple[Place, Operation]] = {}
+    births: dict[str, tuple[Place, str]] = {}
+    times: dict[str, int] = {}
     for place, operations in recording.items():
         for operation in operations:
             for text in sent(operation):
-                known = births.get(text)
-                if known is None or (
-                    known[0] != place and known[1].invoked > operation.invoked
-                ):
-                    births[text] = (place, operation)
+                if operation.invoked < times.get(text, NEVER):
+                    times[text] = operation.invoked
+                    births[text] = (place, operation.name)
     return births
 
 
@@ -83,6 +82,7 @@ class Case:
     """Who made the change that ends at each revision."""
     unknown: list[Operation] = field(default_factory=list)
     keyed: dict[str, list[Operation]] = field(default_factory=dict)
+    named: dict[str, Operation] = field(default_factory=dict)
     beyond: int = 0
     """Answers about a deleted life that no read of its log reached, so only their order counts."""
 
@@ -117,10 +117,10 @@ def lay_out(place: Place, operations: Sequence[Operation], births: Births) -> Ca
         outcome = operation.outcome
         if isinstance(outcome, LogSeen) and outcome.entries:
             life = life_of(outcome.entries[0].revision)
-            if len(outcome.entries) > len(logs.get(life, ())):
-                logs[life] = outcome.entries
             if operation.client == FINAL:
                 case.alive = life
+            if life == case.alive or len(outcome.entries) > len(logs.get(life, ())):
+                logs[life] = outcome.entries  # the final read comes last, and is the one that counts
         elif isinstance(outcome, Committed):
             acknowledged[life_of(outcome.revision)].append(operation)
         if isinstance(outcome, Seen) and outcome.revision:
@@ -134,6 +134,7 @@ def lay_out(place: Place, operations: Sequence[Operation], births: Births) -> Ca
 
 
 def _sort_in(case: Case, operation: Operation) -> None:
+    case.named[operation.name] = operation
     if isinstance(operation.call, Add | Save):
         if isinstance(operation.outcome, Unknown):
             case.unknown.append(operation)

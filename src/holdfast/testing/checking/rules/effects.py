@@ -203,13 +203,13 @@ def _blame(case: Case, timeline: Timeline, change: Change) -> None:
             case.report(rule, f"it happened again at revision {change.last}", operation)
             return
     for text in change.messages:
-        place, operation = case.births.get(text, (None, None))
-        if place is None or operation is None:
+        place, name = case.births.get(text, (None, ""))
+        if place is None:
             case.report(Rule.PHANTOM, f"revision {change.last} holds {text!r}")
             return
         if place != case.place:
-            what = f"revision {change.last} holds {text!r} of session {place}"
-            case.report(Rule.LEAK, what, operation)
+            what = f"revision {change.last} holds {text!r} of {name} in session {place}"
+            case.report(Rule.LEAK, what)
             return
     _blame_sender(case, timeline, change)
 
@@ -220,7 +220,7 @@ def _blame_sender(case: Case, timeline: Timeline, change: Change) -> None:
     if not fresh:
         case.report(Rule.PHANTOM, f"revision {change.last} is a rewrite that nobody made")
         return
-    operation = case.births[fresh[0]][1]
+    operation = case.named[case.births[fresh[0]][1]]
     attempts = case.attempts(operation)
     done = [
         author
