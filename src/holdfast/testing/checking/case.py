@@ -120,7 +120,7 @@ def lay_out(place: Place, operations: Sequence[Operation], births: Births) -> Ca
             if operation.client == FINAL:
                 case.alive = life
             if life == case.alive or len(outcome.entries) > len(logs.get(life, ())):
-                logs[life] = outcome.entries  # the final read comes last, and is the one that counts
+                logs[life] = outcome.entries  # the final read is the last, and counts
         elif isinstance(outcome, Committed):
             acknowledged[life_of(outcome.revision)].append(operation)
         if isinstance(outcome, Seen) and outcome.revision:
@@ -199,7 +199,9 @@ def observations(case: Case) -> list[Observation]:
         if revision is not None:
             answered = NEVER if isinstance(operation.outcome, Unknown) else operation.answered
             answered = min(answered, replays.get(revision, NEVER))
-            found.append(Observation(operation, revision, operation.invoked, answered, True))
+            found.append(
+                Observation(operation, revision, operation.invoked, answered, changes=True)
+            )
             continue
         revision = _found_at(operation)
         if revision:

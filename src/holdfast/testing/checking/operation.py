@@ -109,6 +109,10 @@ class Existed(Struct, frozen=True, tag="existed"):
     existed: bool
 
 
+THERE = Existed(existed=True)
+NOT_THERE = Existed(existed=False)
+
+
 class Refused(Struct, frozen=True, tag="refused", omit_defaults=True):
     """A certain failure: nothing was written."""
 

@@ -199,7 +199,7 @@ class _Edit:
 
 
 async def _awaited(result: T | Awaitable[T]) -> T:
-    return await result if inspect.isawaitable(result) else cast(T, result)
+    return await result if inspect.isawaitable(result) else result
 
 
 def _base(history: History) -> int | None:

@@ -25,8 +25,8 @@ from holdfast.testing.checking.recording import ClientLog, Recording, read_recor
 def record(plan: Plan, wrap: Wrap | None = None) -> Recording:
     """Let the plan's clients work, read everything once more, and return the recording.
 
-    A store that several processes can reach gets several, and some are killed. `wrap` puts something
-    between the engine and the backend, for a store of one process only.
+    A store that several processes can reach gets several, and some are killed. `wrap` puts
+    something between the engine and the backend, and keeps the run in this process.
     """
     plan.path.mkdir(parents=True, exist_ok=True)
     if wrap is None and not plan.in_memory:

@@ -123,9 +123,7 @@ class Timeline:
     def is_state(self, revision: int) -> bool:
         """Say whether a history was ever at this revision."""
         index = bisect_left(self._history_revisions, revision)
-        return (
-            index < len(self._history_revisions) and self._history_revisions[index] == revision
-        )
+        return index < len(self._history_revisions) and self._history_revisions[index] == revision
 
     def history_revision_at(self, revision: int) -> int:
         """Return the revision of the history as it was when the log stood at `revision`."""

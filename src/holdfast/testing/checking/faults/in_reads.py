@@ -7,8 +7,8 @@ from msgspec import structs
 from holdfast.testing.checking.faults.plot import Fault, Operations, Plot
 from holdfast.testing.checking.operation import (
     FINAL,
+    THERE,
     Delete,
-    Existed,
     LogSeen,
     Read,
     ReadLog,
@@ -98,9 +98,7 @@ def _from_the_future(plot: Plot) -> Operations | None:
 def _undead(plot: Plot) -> Operations | None:
     """Show a deleted session's history once more."""
     deletions = [
-        one
-        for one in plot.operations
-        if isinstance(one.call, Delete) and one.outcome == Existed(True)
+        one for one in plot.operations if isinstance(one.call, Delete) and one.outcome == THERE
     ]
     found = plot.one_of(
         (after, before.outcome)
@@ -140,6 +138,8 @@ def _log_changed(plot: Plot) -> Operations | None:
         and one.client != FINAL
         and isinstance(one.outcome, LogSeen)
         and one.outcome.entries
+        and plot.timeline is not None
+        and one.outcome.entries[0].revision > plot.timeline.start
     )
     if found is None:
         return None

@@ -6,10 +6,10 @@ from msgspec import structs
 
 from holdfast.testing.checking.faults.plot import Fault, Operations, Plot
 from holdfast.testing.checking.operation import (
+    THERE,
     Add,
     Clear,
     Committed,
-    Existed,
     Operation,
     Refused,
     Save,
@@ -209,12 +209,13 @@ def _settled_wrong(plot: Plot) -> Operations | None:
 
 
 def _clear_undone(plot: Plot) -> Operations | None:
+    clears = [one for one in plot.operations if isinstance(one.call, Clear)]
     found = plot.one_of(
         change
         for change, author in plot.changes()
-        if isinstance(author.call, Clear) and author.outcome == Existed(True)
+        if isinstance(author.call, Clear) and author.outcome == THERE
     )
-    if found is None:
+    if found is None or not plot.single or len(clears) > 1:
         return None
     return plot.log(entry for entry in plot.entries() if entry.revision != found.last)
 

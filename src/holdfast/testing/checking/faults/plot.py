@@ -173,4 +173,3 @@ class Plot:
             ((place, text) for text, (place, _) in self.births.items() if place != self.case.place),
             None,
         )
-

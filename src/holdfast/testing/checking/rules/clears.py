@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.testing.checking.case import Case, observations
 from holdfast.testing.checking.matching import Matching, Windows
-from holdfast.testing.checking.operation import Clear, Existed, Operation, Unknown
+from holdfast.testing.checking.operation import THERE, Clear, Existed, Operation, Unknown
 from holdfast.testing.checking.timeline import Change
 from holdfast.testing.checking.violation import Rule
 
@@ -38,7 +38,7 @@ def check_clears(case: Case) -> None:
             case.report(Rule.CLEAR, f"revision {change.last} cleared and has messages")
     if all(life == case.alive for life in case.lives):  # else its reset may have gone with its life
         for operation in matching.idle():
-            if operation.outcome == Existed(True):
+            if operation.outcome == THERE:
                 case.report(Rule.CLEAR, "no reset of the log is this clear's", operation)
 
 

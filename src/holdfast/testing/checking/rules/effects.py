@@ -43,7 +43,6 @@ def check_effects(case: Case) -> None:
             else:
                 case.authors[change.last] = author
                 taken.add(key_of(author) or author.name)
-        _check_once(case, timeline)
 
 
 def _is_clear(change: Change) -> bool:
@@ -126,8 +125,7 @@ def _unmet(timeline: Timeline, expected: int | None, change: Change) -> Mismatch
         return None
     return (
         Rule.PRECONDITION,
-        f"revision {expected} was expected, and the history was at "
-        f"{change.history_revision_before}",
+        f"{expected} was expected, and the history was at {change.history_revision_before}",
     )
 
 
@@ -222,14 +220,11 @@ def _blame_sender(case: Case, timeline: Timeline, change: Change) -> None:
         return
     operation = case.named[case.births[fresh[0]][1]]
     attempts = case.attempts(operation)
-    done = [
-        author
-        for author in case.authors.values()
-        if any(author is one for one in attempts)
-    ]
+    done = [author for author in case.authors.values() if any(author is one for one in attempts)]
     unknown = [one for one in attempts if isinstance(one.outcome, Unknown)]
     if done:
-        rule = Rule.ONCE if key_of(operation) is None else Rule.KEY
+        rule = Rule.UNKNOWN if unknown else Rule.ONCE
+        rule = rule if key_of(operation) is None else Rule.KEY
         case.report(rule, f"it happened again at revision {change.last}", *done[:1])
     elif unknown:
         mismatch = _mismatch(timeline, unknown[0], change)
@@ -243,16 +238,3 @@ def _blame_sender(case: Case, timeline: Timeline, change: Change) -> None:
 
 def _is_new(timeline: Timeline, text: str) -> bool:
     return sum(text in change.messages for change in timeline.changes) == 1
-
-
-def _check_once(case: Case, timeline: Timeline) -> None:
-    for generation in timeline.generations:
-        if len(set(generation.messages)) == len(generation.messages):
-            continue
-        seen: set[str] = set()
-        for text in generation.messages:
-            if text in seen:
-                what = f"{text!r} stands twice in the generation of {generation.start}"
-                case.report(Rule.ONCE, what)
-                break
-            seen.add(text)

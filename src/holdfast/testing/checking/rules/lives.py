@@ -9,6 +9,8 @@ from holdfast.testing.checking.matching import Matching, Window
 from holdfast.testing.checking.operation import (
     FINAL,
     NEVER,
+    NOT_THERE,
+    THERE,
     Add,
     Committed,
     Delete,
@@ -72,34 +74,37 @@ def _further(case: Case) -> list[Observation]:
 
 def _check_dead(case: Case, shown: list[Observation], deletions: list[Operation]) -> None:
     """After an acknowledged deletion nobody sees what was there before it."""
-    events = [(one.invoked, 1, index, one) for index, one in enumerate(shown)]
-    events += [(one.answered, 2, index, one) for index, one in enumerate(shown)]
+    steps: list[tuple[int, int, int, Observation | Operation]] = []
+    for index, one in enumerate(shown):
+        steps += [(one.invoked, 1, index, one), (one.answered, 2, index, one)]
+    for index, deletion in enumerate(deletions):
+        if isinstance(deletion.outcome, Existed):
+            steps += [
+                (deletion.invoked, 0, index, deletion),
+                (deletion.answered, 3, index, deletion),
+            ]
     told = dead = 0
     killer: Operation | None = None
     before: dict[str, int] = {}
-    steps: list[tuple[int, int, int, Observation | Operation]] = [*events]
-    for index, one in enumerate(deletions):
-        if isinstance(one.outcome, Existed):
-            steps += [(one.invoked, 0, index, one), (one.answered, 3, index, one)]
-    for _, kind, _, one in sorted(steps, key=lambda step: step[:3]):
-        if isinstance(one, Observation):
-            life = life_of(one.revision)
+    for _, kind, _, step in sorted(steps, key=lambda step: step[:3]):
+        if isinstance(step, Observation):
+            life = life_of(step.revision)
             if kind == 2:
                 told = max(told, life)
             elif life <= dead and killer is not None:
-                what = f"revision {one.revision} was found after it was deleted"
-                case.report(Rule.DELETION, what, killer, one.operation)
+                what = f"revision {step.revision} was found after it was deleted"
+                case.report(Rule.DELETION, what, killer, step.operation)
         elif kind == 0:
-            before[one.name] = told
-        elif before[one.name] > dead:
-            dead, killer = before[one.name], one
+            before[step.name] = told
+        elif before[step.name] > dead:
+            dead, killer = before[step.name], step
 
 
 def _check_ends(case: Case, lives: dict[int, _Life], deletions: list[Operation]) -> None:
     """Every life that is over needs a deletion that may have ended it."""
     order = sorted(lives)
     over = [life for life in order if life != case.alive] if _was_read(case) else order[:-1]
-    possible = [one for one in deletions if one.outcome != Existed(False)]
+    possible = [one for one in deletions if one.outcome != NOT_THERE]
     windows = [
         Window(
             max(lives[one].last_asked for one in order if one <= life),
@@ -112,7 +117,7 @@ def _check_ends(case: Case, lives: dict[int, _Life], deletions: list[Operation])
     for index, life in enumerate(over):
         if matching.operation_of(index) is None:
             case.report(Rule.DELETION, f"life {life} of the session ended, and nobody deleted it")
-    surplus = [one for one in matching.idle() if one.outcome == Existed(True)]
+    surplus = [one for one in matching.idle() if one.outcome == THERE]
     may_create = sum(isinstance(one.call, Add | Save) for one in case.unknown)
     if len(surplus) > may_create:
         case.report(Rule.DELETION, "more was deleted than there had been", *surplus[:1])
@@ -124,7 +129,7 @@ def _was_read(case: Case) -> bool:
 
 def _check_absence(case: Case, lives: dict[int, _Life], deletions: list[Operation]) -> None:
     """Whoever found no session must have come before the first write or after a deletion."""
-    possible = [one for one in deletions if one.outcome != Existed(False)]
+    possible = [one for one in deletions if one.outcome != NOT_THERE]
     for operation in case.operations:
         if not _found_nothing(operation):
             continue
@@ -147,7 +152,7 @@ def _found_nothing(operation: Operation) -> bool:
     if isinstance(call, Read) and isinstance(outcome, Seen):
         return outcome.revision == 0
     if isinstance(call, Delete):
-        return outcome == Existed(False)
+        return outcome == NOT_THERE
     if isinstance(outcome, Refused) and outcome.code == "session_not_found":
         bases = (getattr(call, name, None) for name in ("at", "base", "expected"))
         return not any(bases)  # a revision of an earlier life is not found in a later one

@@ -44,9 +44,7 @@ def check_order(case: Case, observations: list[Observation]) -> None:
     """Hold every operation against what was known when it began."""
     events = [(one.invoked, 0, index) for index, one in enumerate(observations)]
     events += [
-        (one.answered, 1, index)
-        for index, one in enumerate(observations)
-        if one.answered != NEVER
+        (one.answered, 1, index) for index, one in enumerate(observations) if one.answered != NEVER
     ]
     events.sort()
     told = _Told()
@@ -55,22 +53,27 @@ def check_order(case: Case, observations: list[Observation]) -> None:
         if is_answer:
             told.add(one)
             continue
+        rules = set()
         for floor in told.floors(one.operation.client):
             if one.revision < floor.revision or (one.changes and one.revision == floor.revision):
-                _report(case, floor, one)
-                break
+                rule, what = _broken(floor, one)
+                if rule not in rules:
+                    case.report(rule, what, floor.operation, one.operation)
+                rules.add(rule)
 
 
-def _report(case: Case, earlier: Observation, later: Observation) -> None:
+def _broken(earlier: Observation, later: Observation) -> tuple[Rule, str]:
     same = earlier.operation.client == later.operation.client
     if later.changes:
         cleared = isinstance(later.operation.call, Clear)
         rule = Rule.APPEND_ORDER if same and earlier.changes and not cleared else Rule.REAL_TIME
-        what = f"a write that began after revision {earlier.revision} was told stands before it"
-    elif same:
+        return rule, (
+            f"revision {later.revision} was written by a write that began "
+            f"after revision {earlier.revision} was told"
+        )
+    if same:
         rule = Rule.OWN_WRITES if earlier.changes else Rule.MONOTONIC
-        what = f"revision {later.revision} was found after {earlier.revision}"
-    else:
-        rule = Rule.REAL_TIME
-        what = f"revision {later.revision} was found when {earlier.revision} had been told"
-    case.report(rule, what, earlier.operation, later.operation)
+        return rule, f"revision {later.revision} was found after {earlier.revision}"
+    return Rule.REAL_TIME, (
+        f"revision {later.revision} was found when {earlier.revision} had been told"
+    )
