@@ -16,7 +16,7 @@ CHECKS := check-format check-lint check-types check-floors check-sync-face check
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture docs format sync-face $(CHECKS)
+.PHONY: help demo test check bench torture torture-history docs format sync-face $(CHECKS)
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -48,6 +48,9 @@ bench: $(READY) ## measure against the machine's own limit
 
 torture: $(READY) ## the long kill storm
 	@$(BIN)/python -m holdfast.testing.torture $(ARGS)
+
+torture-history: $(READY) ## the long history check: a million operations
+	@$(BIN)/python -m holdfast.testing.checking --operations 1000000 --kills 200 $(ARGS)
 
 docs: $(READY) ## write the command line's reference, then build the docs into site/
 	@$(BIN)/python scripts/cli_reference.py

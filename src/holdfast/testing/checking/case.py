@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -33,16 +33,36 @@ Births: TypeAlias = Mapping[str, tuple[Place, str]]
 
 
 def births_in(recording: Recording) -> Births:
-    """Return who sent each message of a recording first."""
+    """Return who sent each message of a recording first.
+
+    What a client had been shown before it sent it is not born by that.
+    """
+    clients: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operations in recording.values():
+        for operation in operations:
+            clients[operation.client].append(operation)
     births: dict[str, tuple[Place, str]] = {}
     times: dict[str, int] = {}
-    for place, operations in recording.items():
-        for operation in operations:
+    for operations in clients.values():
+        shown: set[str] = set()
+        for operation in sorted(operations, key=lambda one: one.number):
             for text in sent(operation):
-                if operation.invoked < times.get(text, NEVER):
+                if operation.invoked < times.get(text, NEVER) and text not in shown:
                     times[text] = operation.invoked
-                    births[text] = (place, operation.name)
+                    births[text] = (operation.place, operation.name)
+            shown.update(_shown(operation))
     return births
+
+
+def _shown(operation: Operation) -> Iterable[str]:
+    outcome = operation.outcome
+    if isinstance(outcome, Seen):
+        return outcome.messages
+    if isinstance(outcome, Committed) and outcome.settled is not None:
+        return outcome.settled.messages
+    if isinstance(outcome, LogSeen):
+        return (text for entry in outcome.entries for text in entry.messages)
+    return ()
 
 
 def sent(operation: Operation) -> Texts:

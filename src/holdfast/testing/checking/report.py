@@ -10,10 +10,10 @@ from typing import Any
 
 from holdfast.testing.checking.faults import Planted, plant
 from holdfast.testing.checking.judging import Judgement, judge
-from holdfast.testing.checking.operation import FINAL, Committed, Operation, Read, Refused
+from holdfast.testing.checking.operation import FINAL, NEVER, Committed, Operation, Read, Refused
 from holdfast.testing.checking.plan import Plan
 from holdfast.testing.checking.recording import Recording
-from holdfast.testing.checking.running import record
+from holdfast.testing.checking.running import run
 
 SHOWN = 20
 
@@ -22,13 +22,16 @@ SHOWN = 20
 class Report:
     """What was done, which planted faults the judge caught, and which promises were broken.
 
-    Without `judged` nobody knows: the judge missed a fault that was planted in this very run.
+    `unanswered` operations are those of clients that were killed. Without `judged` nobody knows:
+    the judge missed a fault that was planted in this very run.
     """
 
     plan: Plan
     planted: Planted
     operations: int = 0
     sessions: int = 0
+    kills: int = 0
+    unanswered: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     judgement: Judgement = field(default_factory=Judgement)
     recording_s: float = 0.0
@@ -64,7 +67,8 @@ class Report:
             "durability": self.plan.durability,
             "operations": self.operations,
             "sessions": self.sessions,
-            "kills": 0 if self.plan.in_memory else self.plan.kills,
+            "kills": self.kills,
+            "unanswered": self.unanswered,
             "outcomes": self.outcomes,
             "faults_caught": self.planted.caught,
             "faults_missed": self.planted.missed,
@@ -80,13 +84,14 @@ def check(plan: Plan, on_step: Callable[[str], None] = lambda _: None) -> Report
     """Record a run, show that the judge catches planted faults in it, then judge it."""
     on_step(f"recording {plan.operations:,} operations on {plan.url}")
     began = time.monotonic()
-    recording = record(plan)
+    recording, kills = run(plan)
     recorded = time.monotonic()
     on_step("planting faults")
     report = Report(plan, plant(recording, plan.seed))
     planted = time.monotonic()
     on_step("judging")
     report.judgement = judge(recording)
+    report.kills = kills
     report.recording_s = recorded - began
     report.planting_s = planted - recorded
     report.judging_s = time.monotonic() - planted
@@ -98,6 +103,7 @@ def _count(report: Report, recording: Recording) -> None:
     operations = [one for session in recording.values() for one in session if one.client != FINAL]
     report.operations = len(operations)
     report.sessions = len(recording)
+    report.unanswered = sum(one.answered == NEVER for one in operations)
     report.outcomes = dict(sorted(Counter(map(_outcome_of, operations)).items()))
 
 

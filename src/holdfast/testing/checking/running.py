@@ -23,21 +23,27 @@ from holdfast.testing.checking.recording import ClientLog, Recording, read_recor
 
 
 def record(plan: Plan, wrap: Wrap | None = None) -> Recording:
-    """Let the plan's clients work, read everything once more, and return the recording.
+    """Run a plan and return the recording."""
+    return run(plan, wrap)[0]
+
+
+def run(plan: Plan, wrap: Wrap | None = None) -> tuple[Recording, int]:
+    """Let the plan's clients work, then read everything once more; return the kills as well.
 
     A store that several processes can reach gets several, and some are killed. `wrap` puts
     something between the engine and the backend, and keeps the run in this process.
     """
     plan.path.mkdir(parents=True, exist_ok=True)
+    kills = 0
     if wrap is None and not plan.in_memory:
-        _Processes(plan).run()
+        kills = _Processes(plan).run()
         with Faces(plan) as faces:
             _read_finally(plan, faces)
     else:
         with Faces(plan, wrap) as faces:
             _work_here(plan, faces)
             _read_finally(plan, faces)
-    return read_recording(plan.path)
+    return read_recording(plan.path), kills
 
 
 def _work_here(plan: Plan, faces: Faces) -> None:
@@ -85,8 +91,8 @@ class _Processes:
         self._done = 0
         self._kills = 0
 
-    def run(self) -> None:
-        """Start them, kill some, and return when all have ended by themselves."""
+    def run(self) -> int:
+        """Start them, kill some, and return how many once all have ended by themselves."""
         try:
             for number in range(self._plan.processes):
                 self._start(number)
@@ -94,10 +100,11 @@ class _Processes:
                 for found, _ in self._selector.select():
                     self._hear(found.data, found.fileobj)  # type: ignore[arg-type] # a pipe, as it went in
         finally:
-            for process in self._running.values():
-                process.kill()
-                process.wait()
+            for number in list(self._running):
+                self._running[number].kill()
+                self._let_go(number)
             self._selector.close()
+        return self._kills
 
     def _start(self, number: int) -> None:
         with Path(self._plan.folder, f"process{number}.errors").open("ab") as errors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.testing.checking.case import Case, observations
+from holdfast.testing.checking.case import Case, Observation, observations
 from holdfast.testing.checking.matching import Matching, Windows
 from holdfast.testing.checking.operation import THERE, Clear, Existed, Operation, Unknown
 from holdfast.testing.checking.timeline import Change
@@ -20,14 +20,9 @@ def check_clears(case: Case) -> None:
     ]
     if not clears and not changes:
         return
-    windows = Windows(observations(case))
-
-    def fits(index: int, operation: Operation) -> bool:
-        change = changes[index]
-        return _says(change, operation) and windows.of(change.last).meets(operation)
-
-    matching = Matching(fits, clears)
-    matching.match(len(changes))
+    matching = _match(changes, clears, seen := observations(case))
+    if len(matching.chosen) < len(changes):  # a read that is wrong may have narrowed a window
+        matching = _match(changes, clears, [one for one in seen if one.changes])
     for index, change in enumerate(changes):
         author = matching.operation_of(index)
         if author is None:
@@ -40,6 +35,18 @@ def check_clears(case: Case) -> None:
         for operation in matching.idle():
             if operation.outcome == THERE:
                 case.report(Rule.CLEAR, "no reset of the log is this clear's", operation)
+
+
+def _match(changes: list[Change], clears: list[Operation], seen: list[Observation]) -> Matching:
+    windows = Windows(seen)
+
+    def fits(index: int, operation: Operation) -> bool:
+        change = changes[index]
+        return _says(change, operation) and windows.of(change.last).meets(operation)
+
+    matching = Matching(fits, clears)
+    matching.match(len(changes))
+    return matching
 
 
 def _may(operation: Operation) -> bool:

@@ -11,14 +11,12 @@ from holdfast.testing.checking.operation import (
     NEVER,
     NOT_THERE,
     THERE,
-    Add,
     Committed,
     Delete,
     Existed,
     Operation,
     Read,
     Refused,
-    Save,
     Seen,
     Unknown,
 )
@@ -118,7 +116,7 @@ def _check_ends(case: Case, lives: dict[int, _Life], deletions: list[Operation])
         if matching.operation_of(index) is None:
             case.report(Rule.DELETION, f"life {life} of the session ended, and nobody deleted it")
     surplus = [one for one in matching.idle() if one.outcome == THERE]
-    may_create = sum(isinstance(one.call, Add | Save) for one in case.unknown)
+    may_create = len(case.unknown) + (not _was_read(case))
     if len(surplus) > may_create:
         case.report(Rule.DELETION, "more was deleted than there had been", *surplus[:1])
 

@@ -29,6 +29,7 @@ def _check_read(case: Case, operation: Operation, call: Read, seen: Seen) -> Non
     timeline = case.lives[life_of(revision)]
     if not case.knows(revision):
         case.beyond += 1
+        _check_births(case, operation, seen)
         return
     if not timeline.is_state(revision):
         case.report(Rule.READ, f"no history was ever at revision {revision}", operation)
@@ -41,7 +42,22 @@ def _check_read(case: Case, operation: Operation, call: Read, seen: Seen) -> Non
     if call.limit is not None:
         state = state[max(0, len(state) - call.limit) :]
     if list(seen.messages) != state:
+        _check_births(case, operation, seen)
         case.report(Rule.READ, _difference(revision, list(seen.messages), state), operation)
+
+
+def _check_births(case: Case, operation: Operation, seen: Seen) -> None:
+    """Name a message that cannot be in this session, where no log says what should be."""
+    for text in seen.messages:
+        place, name = case.births.get(text, (None, ""))
+        if place is None:
+            case.report(Rule.PHANTOM, f"{text!r} was shown", operation)
+        elif place != case.place:
+            what = f"{text!r} was shown, which {name} sent to session {place}"
+            case.report(Rule.LEAK, what, operation)
+        else:
+            continue
+        return
 
 
 def _check_settled(case: Case, operation: Operation, outcome: Committed, seen: Seen) -> None:
