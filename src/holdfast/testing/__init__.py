@@ -1,4 +1,5 @@
-"""What Holdfast's own tests use and others may: the conformance suite, the kill storm.
+"""What Holdfast's own tests use and others may.
 
-Nothing is imported here: `holdfast.testing.conformance` needs pytest, this package does not.
+The conformance suite, the kill storm, and the history checker. Nothing is imported here:
+`holdfast.testing.conformance` needs pytest, this package does not.
 """
