@@ -45,6 +45,7 @@ async def _talk(store: RecordedStore) -> None:
     with pytest.raises(Conflict):
         await store.add_messages("a", [user("4")], expected_revision=history.revision)
     await store.read_entries("a")
+    await store.rename_session("a", "A title")
     await store.clear_session("a")
     await store.delete_session("a")
 

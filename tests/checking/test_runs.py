@@ -28,7 +28,6 @@ def _check(plan: Plan) -> Report:
     for outcome in ("written", "rewritten", "replayed", "history read", "refused: conflict"):
         assert report.outcomes[outcome] > 100, outcome
     assert report.outcomes["unknown write"] > 0
-    assert report.outcomes["refused: deadline"] > 0
     return report
 
 
@@ -38,7 +37,7 @@ def test_threads_and_tasks_on_memory(tmp_path: Path) -> None:
 
 
 def test_processes_on_a_file(tmp_path: Path) -> None:
-    """50,000 operations of four processes that are killed 12 times break no promise of a file.
+    """50,000 operations of four processes that are killed over and over break no promise.
 
     Nothing waits for the disk: what a process has handed to the system outlives its death.
     """
@@ -48,7 +47,8 @@ def test_processes_on_a_file(tmp_path: Path) -> None:
         operations=OPERATIONS,
     )
     report = _check(plan)
-    assert report.kills == 12
+    assert report.kills >= 10
+    assert report.outcomes["refused: deadline"] > 0
     assert report.unanswered > 0, "no kill hit an operation: a weak run"
 
 

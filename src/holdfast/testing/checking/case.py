@@ -247,8 +247,9 @@ def _found_at(operation: Operation) -> int:
     call, outcome = operation.call, operation.outcome
     if isinstance(outcome, Seen) and isinstance(call, Read) and call.at is None:
         return outcome.revision
-    if isinstance(outcome, LogSeen) and isinstance(call, ReadLog) and outcome.entries:
-        return outcome.entries[-1].revision
+    if isinstance(outcome, LogSeen) and isinstance(call, ReadLog):
+        kinds = ("message", "reset")
+        return max((one.revision for one in outcome.entries if one.kind in kinds), default=0)
     if isinstance(outcome, Refused) and outcome.actual is not None:
         return outcome.actual
     if isinstance(outcome, Committed) and not outcome.replayed:

@@ -101,6 +101,7 @@ class Client:
             (self._repeat, 4.0),
             (self._race, 5.0),
             (self._read_log, 1.5),
+            (self._rename, 1.0),
             (self._delete, 0.15),
         ):
             self._actions.append(action)
@@ -257,6 +258,10 @@ class Client:
 
     async def _read_log(self, line: _Line) -> None:
         await self._store(line).read_entries(line.session)
+
+    async def _rename(self, line: _Line) -> None:
+        """Write what is no message, so that the session's revision is above its history's."""
+        line.found(await self._store(line).rename_session(line.session, self._log.client))
 
     async def _delete(self, line: _Line) -> None:
         session = line.session

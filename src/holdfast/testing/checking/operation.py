@@ -61,7 +61,11 @@ class ReadLog(Struct, frozen=True, tag="log"):
     """`read_entries`, from the beginning."""
 
 
-Call: TypeAlias = Add | Save | Clear | Delete | Read | ReadLog
+class Rename(Struct, frozen=True, tag="rename"):
+    """`rename_session`: an entry that is no part of the history, so revisions run ahead of it."""
+
+
+Call: TypeAlias = Add | Save | Clear | Delete | Read | ReadLog | Rename
 
 
 class LogEntry(Struct, frozen=True, array_like=True):

@@ -18,6 +18,7 @@ from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.sync_store import SessionStore
 from holdfast.testing.checking.operation import (
+    THERE,
     Add,
     Call,
     Clear,
@@ -31,6 +32,7 @@ from holdfast.testing.checking.operation import (
     Read,
     ReadLog,
     Refused,
+    Rename,
     Save,
     Seen,
     Unknown,
@@ -133,6 +135,16 @@ class RecordedStore:
             raise
         edit.end(_committed(commit), now())
         return commit
+
+    async def rename_session(self, session_id: str, title: str) -> int:
+        """Change the title; return the session's revision as it is read back then."""
+        info = await self._record(
+            session_id,
+            Rename(),
+            lambda: self._store.rename_session(session_id, title),
+            lambda _: THERE,
+        )
+        return info.revision
 
     async def clear_session(self, session_id: str) -> bool:
         """Begin an empty history."""

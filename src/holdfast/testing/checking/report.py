@@ -118,4 +118,8 @@ def _outcome_of(operation: Operation) -> str:
     name = type(outcome).__name__.lower()
     if name == "unknown":
         return "unknown read" if isinstance(operation.call, Read) else "unknown write"
-    return {"seen": "history read", "logseen": "log read", "existed": "cleared or deleted"}[name]
+    return {
+        "seen": "history read",
+        "logseen": "log read",
+        "existed": "cleared, deleted or renamed",
+    }[name]
