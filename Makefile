@@ -49,8 +49,8 @@ bench: $(READY) ## measure against the machine's own limit
 torture: $(READY) ## the long kill storm
 	@$(BIN)/python -m holdfast.testing.torture $(ARGS)
 
-torture-history: $(READY) ## the long history check: a million operations
-	@$(BIN)/python -m holdfast.testing.checking --operations 1000000 --kills 200 $(ARGS)
+torture-history: $(READY) ## the long history check
+	@$(BIN)/python -m holdfast.testing.checking --operations 400000 --kills 100 $(ARGS)
 
 docs: $(READY) ## write the command line's reference, then build the docs into site/
 	@$(BIN)/python scripts/cli_reference.py
