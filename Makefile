@@ -58,6 +58,9 @@ torture-kills: $(READY) ## the long kill storm alone
 torture-power: $(READY) ## a million power failures alone
 	@$(BIN)/python -m holdfast.testing.powerloss $(ARGS)
 
+torture-history: $(READY) ## the long history check
+	@$(BIN)/python -m holdfast.testing.checking --operations 400000 --kills 100 $(ARGS)
+
 docs: $(READY) ## write the command line's reference, then build the docs into site/
 	@$(BIN)/python scripts/cli_reference.py
 	@$(BIN)/mkdocs build --strict
