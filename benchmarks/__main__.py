@@ -26,6 +26,7 @@ from benchmarks.standings import (
     standings_json,
     standings_markdown,
     terminal_tables,
+    uses_markdown,
     write_picture,
 )
 from rich.console import Console
@@ -107,7 +108,7 @@ def main(
         for table in terminal_tables(contenders):
             screen.print(table)
         write_picture(contenders, picture)
-        tables.append(standings_markdown(contenders, picture.name))
+        tables += [standings_markdown(contenders, picture.name), uses_markdown(contenders)]
         readme.append(standings_markdown(contenders, f"benchmarks/results/{picture.name}"))
     for title, failure in comparison.failures.items():
         console.print(f"{title} failed: {failure}", markup=False)

@@ -111,7 +111,9 @@ def number(value: float) -> str:
     """Return a value with about three digits that mean something."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+    if value >= 0.1:
+        return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.3f}" if value >= 0.01 else f"{value:.2g}"
 
 
 def _rows(results: Sequence[Result]) -> list[tuple[tuple[str, ...], bool | None]]:

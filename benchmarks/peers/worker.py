@@ -105,11 +105,11 @@ class Worker:
 
     async def add(self, session: str, first: int, count: int, seconds: float) -> Answer:
         """Add turns one after the other, as many as the time allows."""
-        store = self.store
+        store, work = self.store, self.turns(first, count)
         made = 0
-        started = before = time.perf_counter()
         longest = 0.0
-        for turn in self.turns(first, count):
+        started = before = time.perf_counter()
+        for turn in work:
             await store.add_turn(session, turn)
             made += 1
             after = time.perf_counter()
