@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +13,9 @@ from typing import Any
 
 from benchmarks.crew import PeerFailed, Program, Worker
 from benchmarks.environments import NotInstalled, environment
-from benchmarks.limits import interpreter_s
 
 Values = dict[str, float]
+QUOTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,22 @@ class Contender:
 
     def importing_s(self, statement: str) -> float:
         """Return the seconds that its Python takes to carry out a statement."""
-        assert self._program is not None
-        return interpreter_s(statement, str(self._program.python))
+        program = self._program
+        assert program is not None
+        started = time.perf_counter()
+        done = subprocess.run(
+            [str(program.python), "-P", "-c", statement],
+            cwd=program.scratch,
+            env=program.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        took = time.perf_counter() - started
+        if done.returncode != 0:
+            raise PeerFailed(f"{statement}: {done.stdout[-QUOTED:].strip()}")
+        return took
 
     def end(self) -> None:
         """End its workers."""
