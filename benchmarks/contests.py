@@ -51,7 +51,7 @@ def append(contenders: Sequence[Contender], ground: Ground, raw: Raw) -> None:
     raw.warm_up(ground.count(600))
     for each in _running(contenders):
         with each.measured("warming up"):
-            each.ask("add", session="warm-up", first=0, count=600, seconds=WARM_UP_S * ground.share)
+            each.ask("add", session="warm-up", first=0, count=600, seconds=WARM_UP_S)
             for length in LENGTHS:
                 # What a store loads of a session before it adds to it is not adding.
                 each.ask("add", session=f"{length}", first=length // 2, count=1, seconds=0)

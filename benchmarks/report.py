@@ -124,7 +124,7 @@ def _rows(results: Sequence[Result]) -> list[tuple[tuple[str, ...], bool | None]
             met = figure.is_met(values)
             row = (
                 figure.name,
-                f"{number(median(values))} {figure.unit}",
+                f"{number(median(values))} {figure.unit}".rstrip(),
                 f"{number(min(values))}-{number(max(values))}",
                 _goal(figure, figure.target),
                 {True: "met", False: "not met", None: ""}[met],

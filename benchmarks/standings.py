@@ -168,14 +168,14 @@ def write_picture(contenders: Sequence[Contender], path: Path) -> None:
         ),
         Panel(
             f"{PROCESSES} processes add to one session",
-            "turns refused or torn apart, messages lost or doubled: none is right",
+            "turns refused, torn apart or half there, messages lost or doubled: none is right",
             _bars(contenders, "storm_faults"),
         ),
     ]
     rounds = max(len(each.rounds) for each in contenders)
     caption = [
         f"Medians of {rounds} rounds; whiskers reach from the lowest round to the highest.",
-        "All stores were measured by turns in the same rounds, each with its own defaults.",
+        "All stores were measured by turns in the same rounds, each used as it documents.",
         "A turn is two messages of about 400 bytes.",
         "Stores marked * do not wait for the disk: what they acknowledged can be lost.",
     ]
