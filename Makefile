@@ -44,7 +44,7 @@ test: $(READY) ## run the tests
 check: $(CHECKS) ## everything that needs no test run: format, lint, types, floors, freshness
 	@echo "all checks passed"
 
-bench: $(READY) ## measure against the machine's own limit
+bench: $(READY) ## measure against the machine's own limit, and beside other stores
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # ARGS goes to both, so it can hold what both know: --seed and --json.

@@ -1,8 +1,9 @@
 """`make bench`: measures Holdfast against the machine's own limit, in the same run.
 
 Every ratio is a median of rounds, and each round measures the limit next to Holdfast, so that both
-see the same disk and the same neighbours. It is a measurement, not a test: a target that is missed
-is shown, and only what could not run at all fails.
+see the same disk and the same neighbours; `peers` has other stores in the same rounds too. It is a
+measurement, not a test: a target that is missed is shown, and only what could not run at all fails.
+A peer that cannot be installed or measured fails it too.
 """
 
 from __future__ import annotations
@@ -16,9 +17,18 @@ from pathlib import Path
 
 import click
 from benchmarks import processes, reading, rewriting, starting, storing, writing
+from benchmarks.comparison import NAME as COMPARISON
+from benchmarks.comparison import PEERS, Comparison
 from benchmarks.figures import Ground, Measurement
 from benchmarks.machine import machine
 from benchmarks.report import Result, disk_spread, json_text, markdown, terminal_table, write_into
+from benchmarks.standings import (
+    standings_json,
+    standings_markdown,
+    terminal_tables,
+    uses_markdown,
+    write_picture,
+)
 from rich.console import Console
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -41,8 +51,15 @@ README = Path(__file__).parent.parent / "README.md"
     "--only",
     "names",
     multiple=True,
-    type=click.Choice(list(MEASUREMENTS)),
+    type=click.Choice([*MEASUREMENTS, COMPARISON]),
     help="Measure this alone; may be given again.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice([entry.name for entry in PEERS]),
+    help="Compare with this peer alone; may be given again.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help=f"Rounds of each; {ROUNDS}.")
 @click.option(
@@ -56,34 +73,51 @@ def main(
     *,
     quick: bool,
     names: tuple[str, ...],
+    peers: tuple[str, ...],
     rounds: int | None,
     folder: Path | None,
     write_readme: bool,
 ) -> None:
     """Measure, show the figures, and write them into benchmarks/results."""
-    if write_readme and (quick or names):
+    is_partial = quick or bool(names or peers)
+    if write_readme and is_partial:
         raise click.UsageError("only a full run's figures go into README.md")
     console = Console(stderr=True)
-    chosen = [MEASUREMENTS[name] for name in names or MEASUREMENTS]
+    compared = [entry for entry in PEERS if not peers or entry.name in peers]
+    comparison = Comparison(compared, say=console.print)
+    everything = MEASUREMENTS | {COMPARISON: comparison.measurement}
+    chosen = [everything[name] for name in names or everything]
     rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".run-", dir=folder or RESULTS) as root:
         ground = Ground(Path(root), QUICK_SHARE if quick else 1.0)
         about = machine(ground.root)
         results = _measured(chosen, ground, rounds, console)
-    Console(width=None if sys.stdout.isatty() else WIDE).print(terminal_table(results))
+    screen = Console(width=None if sys.stdout.isatty() else WIDE)
+    screen.print(terminal_table(results))
     if (spread := disk_spread(results)) > STEADY:
         console.print(
             f"the disk's own rate varied {spread:.1f}-fold: others were busy here, so measure again"
         )
-    text = markdown(results, about)
-    kind = "partial" if quick or names else "latest"
-    (RESULTS / f"{kind}.json").write_bytes(json_text(results, about))
-    (RESULTS / f"{kind}.md").write_text(text, "utf-8")
+    kind = "partial" if is_partial else "latest"
+    picture = RESULTS / ("partial.svg" if is_partial else "peers.svg")
+    tables = [markdown(results, about)]
+    readme = list(tables)
+    contenders = comparison.contenders if not names or COMPARISON in names else []
+    if contenders:
+        for table in terminal_tables(contenders):
+            screen.print(table)
+        write_picture(contenders, picture)
+        tables += [standings_markdown(contenders, picture.name), uses_markdown(contenders)]
+        readme.append(standings_markdown(contenders, f"benchmarks/results/{picture.name}"))
+    for title, failure in comparison.failures.items():
+        console.print(f"{title} failed: {failure}", markup=False)
+    (RESULTS / f"{kind}.json").write_bytes(json_text(results, about, standings_json(contenders)))
+    (RESULTS / f"{kind}.md").write_text("\n".join(tables), "utf-8")
     console.print(f"written: benchmarks/results/{kind}.json and {kind}.md")
     if write_readme:
-        write_into(README, text)
-    sys.exit(0 if len(results) == len(chosen) else 1)
+        write_into(README, "\n".join(readme))
+    sys.exit(0 if len(results) == len(chosen) and not comparison.failures else 1)
 
 
 def _measured(

@@ -57,8 +57,8 @@ def markdown(results: Sequence[Result], machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-def json_text(results: Sequence[Result], machine: Machine) -> bytes:
-    """Return every round of every measurement."""
+def json_text(results: Sequence[Result], machine: Machine, peers: object = ()) -> bytes:
+    """Return every round of every measurement, and what is known about the peers."""
     found = {
         "machine": machine,
         "figures": [
@@ -81,6 +81,7 @@ def json_text(results: Sequence[Result], machine: Machine) -> bytes:
             ]
             for result in results
         },
+        "peers": peers,
     }
     return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
@@ -106,6 +107,15 @@ def write_into(page: Path, text: str) -> None:
     page.write_text(f"{before}{OPENS}\n{text}{CLOSES}{after}", "utf-8")
 
 
+def number(value: float) -> str:
+    """Return a value with about three digits that mean something."""
+    if value >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    if value >= 0.1:
+        return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.3f}" if value >= 0.01 else f"{value:.2g}"
+
+
 def _rows(results: Sequence[Result]) -> list[tuple[tuple[str, ...], bool | None]]:
     rows: list[tuple[tuple[str, ...], bool | None]] = []
     for result in results:
@@ -114,8 +124,8 @@ def _rows(results: Sequence[Result]) -> list[tuple[tuple[str, ...], bool | None]
             met = figure.is_met(values)
             row = (
                 figure.name,
-                f"{_number(median(values))} {figure.unit}",
-                f"{_number(min(values))}-{_number(max(values))}",
+                f"{number(median(values))} {figure.unit}".rstrip(),
+                f"{number(min(values))}-{number(max(values))}",
                 _goal(figure, figure.target),
                 {True: "met", False: "not met", None: ""}[met],
                 _goal(figure, figure.later),
@@ -129,9 +139,3 @@ def _goal(figure: Figure, goal: float | None) -> str:
         return ""
     every = ", every round" if figure.strict else ""
     return f"{figure.wanted.value} {goal:g}{every}"
-
-
-def _number(value: float) -> str:
-    if value >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

@@ -141,6 +141,13 @@ def test_long_file_is_caught(tmp_path: Path) -> None:
     assert "the file has 601 lines" in done.stdout
 
 
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    """What was installed into a hidden folder is not ours to keep short."""
+    write(tmp_path / "benchmarks/.envs/peer/long.py", "x = 1\n" * 601)
+    done = run("check_sizes.py", tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
 def test_bare_import_passes(tmp_path: Path) -> None:
     """The standard library and msgspec may be imported."""
     write(tmp_path / "src/holdfast/__init__.py", f"import sqlite3, msgspec\n{NAMES}")
