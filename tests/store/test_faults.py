@@ -304,6 +304,19 @@ def test_a_damaged_payload_hurts_only_its_own_session(path: Path, damage: str) -
         assert store.verify()
 
 
+def test_a_row_that_points_to_another_generation_is_an_error(path: Path) -> None:
+    """A reset is never shown as a message: a base that is wrong is a `CorruptEntry`."""
+    with holdfast.connect(str(path)) as store:
+        store.clear_session("a")
+        store.add_user_message("a", "after")
+    tamper(path, "UPDATE sessions SET base = pk << 32 WHERE id = 'a'")
+    with holdfast.connect(str(path)) as store:
+        for read in (store.get_chat_history, store.get_messages):
+            with pytest.raises(CorruptEntry, match="without a role"):
+                read("a")
+        assert not store.verify()
+
+
 def test_a_damaged_row_is_found(path: Path) -> None:
     """`verify` recomputes what a session's row says about its log."""
     tamper(path, "UPDATE sessions SET message_count = 7 WHERE id = 'a'")

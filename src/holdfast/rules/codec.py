@@ -134,7 +134,10 @@ def split_lines(payloads: Iterable[bytes]) -> list[bytes]:
 
 def decode_whole(payloads: Sequence[bytes]) -> list[Message]:
     """Return the stored messages with every key."""
-    return _decoded(_whole, payloads)
+    messages = _decoded(_whole, payloads)
+    if not all(map(contains, messages, repeat("role"))):
+        raise _no_message()
+    return messages
 
 
 def decode_provider(payloads: Sequence[bytes]) -> list[Message]:
@@ -143,12 +146,18 @@ def decode_provider(payloads: Sequence[bytes]) -> list[Message]:
     if set(map(len, messages)) <= {PLAIN_KEYS} and all(map(contains, messages, repeat("content"))):
         return messages  # as nearly all histories are: found without a loop of our own
     for message in messages:
+        if "role" not in message:
+            raise _no_message()
         if len(message) != PLAIN_KEYS or "content" not in message:
             for key in ("name", "tool_calls", "tool_call_id"):
                 if key in message and not message[key]:
                     del message[key]
             message.setdefault("content", None)
     return messages
+
+
+def _no_message() -> msgspec.ValidationError:
+    return msgspec.ValidationError("an object without a role is no message")
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], payloads: Sequence[bytes]) -> list[Message]:

@@ -123,8 +123,11 @@ class SqliteBackend:
             if last is None:
                 columns, complete = _all(connection, (base, upper)), True
             else:
-                columns, complete = _last(connection, (base, upper), last)
+                # Of none at all there is still a revision: that of the last one left out.
+                columns, complete = _last(connection, (base, upper), max(last, 1))
         revision = columns[0][-1] if columns[0] else base
+        if last == 0:
+            columns, complete = ([], [], []), False
         return HistoryRead(session, revision, *columns, complete)
 
     def read_log(
@@ -256,8 +259,6 @@ def _last(
     revisions: list[int] = []
     payloads: list[bytes] = []
     checksums: list[int] = []
-    if last == 0:
-        return (revisions, payloads, checksums), False
     first = end = 0
     for revision, first, payload, checksum in connection.execute(
         queries()["history_backwards"], bounds

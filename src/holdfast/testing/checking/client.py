@@ -236,7 +236,7 @@ class Client:
         line.found(history.revision)
 
     async def _read_part(self, line: _Line) -> None:
-        limit = self._random.randint(1, 9)
+        limit = self._random.randint(0, 9)
         history = await self._store(line).get_chat_history(line.session, limit)
         line.found(history.revision)
 

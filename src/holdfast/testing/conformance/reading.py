@@ -45,6 +45,7 @@ class Reading(Conformance):
             for limit in range(4):
                 last = store.get_chat_history("s", limit, at=revision)
                 assert texts(last) == state[max(0, len(state) - limit) :]
+                assert last.revision == store.get_chat_history("s", at=revision).revision
 
     def test_at_metadata(self, store: SessionStore) -> None:
         """A revision that is not the history's own reads the history before it."""
