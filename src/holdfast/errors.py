@@ -58,7 +58,7 @@ class InvalidExport(InvalidArgument):
     """A text is no export of a session, or not a whole one; `line` names the place."""
 
     default_code = "invalid_export"
-    default_hint = "nothing was written; take the text as export_session gave it"
+    default_hint = "nothing was written; take the text as it was exported"
 
     def __init__(
         self, message: str, *, line: int, hint: str | None = None, code: str | None = None

@@ -41,7 +41,7 @@ _PROBLEM_COLUMNS = (
 @global_options
 @click.pass_context
 def store_group(context: click.Context) -> None:
-    """Count and check what a store holds, and bring it up to date.
+    """Count, check, purge and migrate what a store holds.
 
     Example: holdfast store verify
     """

@@ -135,9 +135,11 @@ class Lines:
         facts = self._header()
         log = _Log(facts, first)
         while True:
-            self.number += 1
+            self.number = end = self.number + 1
             if not self.skip_blank():
-                raise self._invalid("the text ends before the session's closing line: it was cut")
+                raise InvalidExport(
+                    "the text ends before the session's closing line: it was cut", line=end
+                )
             line = self._decoded(_Line)
             if line.end is not None:
                 self._compare_counts(log, line.end)

@@ -21,7 +21,7 @@ def labelled(label: str, session: SessionRow) -> int:
     raise InvalidArgument(
         f"session {session.id!r} has no label {label!r}",
         code="unknown_label",
-        hint=f"its labels are {known}" if known else "it has none; label() gives one",
+        hint=f"its labels are {known}" if known else "it has none",
     )
 
 

@@ -124,7 +124,7 @@ class Reading:
         raise InvalidArgument(
             f"the history of session {session_id!r} at {at} ends inside of a commit, so no "
             "revision names it",
-            hint="fork_session and rewind_session take -n as it is",
+            hint="fork the session there, or rewind it: these take -n as it is",
         )
 
     def entries(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Entry]:
