@@ -122,6 +122,30 @@ class TestReading(conformance.Reading):
     """Reads see one committed state, of now or of any revision."""
 
 
+class TestPoints(conformance.Points):
+    """`at=` takes a revision, a label, or -n, and each means one history exactly."""
+
+
+class TestRewinding(conformance.Rewinding):
+    """`rewind_session` begins a generation that is what the history was."""
+
+
+class TestForking(conformance.Forking):
+    """`fork_session` makes a session of its own out of another one's history."""
+
+
+class TestCompacting(conformance.Compacting):
+    """`compact_session`: summary, the last messages of the base, whatever came after it."""
+
+
+class TestPurging(conformance.Purging):
+    """`purge` removes whole generations below the current one, and nothing besides."""
+
+
+class TestExporting(conformance.Exporting):
+    """`import_session` gives back what `export_session` took down."""
+
+
 class TestTools(conformance.Tools):
     """History is always acceptable to a provider; the log keeps what happened."""
 

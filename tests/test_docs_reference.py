@@ -27,6 +27,7 @@ REFERENCE = ROOT / "docs" / "reference"
 VALUES: tuple[type, ...] = (
     holdfast.Commit,
     holdfast.Deletion,
+    holdfast.Purge,
     holdfast.SessionInfo,
     Stats,
     Verification,

@@ -10,7 +10,7 @@ history = store.get_chat_history("user-42")
 from typing import TYPE_CHECKING, Any
 
 from holdfast._version import __version__
-from holdfast.model.commit import Commit, Deletion
+from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.session import Page, SessionInfo
 from holdfast.rules.history import History
 from holdfast.store.connect import connect, connect_async, get_default_session_store
@@ -25,6 +25,7 @@ __all__ = [
     "Deletion",
     "History",
     "Page",
+    "Purge",
     "SessionInfo",
     "SessionStore",
     "__version__",

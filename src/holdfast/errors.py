@@ -54,6 +54,19 @@ class InvalidMessage(InvalidArgument):
         self.path = path
 
 
+class InvalidExport(InvalidArgument):
+    """A text is no export of a session, or not a whole one; `line` names the place."""
+
+    default_code = "invalid_export"
+    default_hint = "nothing was written; take the text as it was exported"
+
+    def __init__(
+        self, message: str, *, line: int, hint: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(f"line {line}: {message}", hint=hint, code=code)
+        self.line = line
+
+
 class Conflict(HoldfastError):
     """The session moved on, or holds something else, than the write said; nothing was written."""
 

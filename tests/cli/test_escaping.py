@@ -52,7 +52,7 @@ def printed(draw: Callable[[], None], *, colours: bool = False) -> str:
 def everything(text: str) -> None:
     """Print `text` at every place where stored text is printed."""
     now = datetime.now(UTC)
-    info = SessionInfo(text, text, text, text, now, now, 1, 1, "idle", {text: text})
+    info = SessionInfo(text, text, text, text, now, now, 1, 1, "idle", {text: text}, {text: 1})
     call = {"id": text, "function": {"name": text, "arguments": text}}
     part = {"type": text, "image_url": text}
     for content in (text, [{"type": "text", "text": text}, part, text], {text: text}):
@@ -120,6 +120,20 @@ def test_escapes_are_what_one_would_type() -> None:
         ["session", "rename", NASTY, NASTY],
         ["session", "delete", NASTY, "--yes"],
         ["session", "list", "--user", NASTY],
+        ["session", "show", NASTY, "--at", NASTY],
+        ["session", "show", NASTY, "--at", f"{NASTY}?"],
+        ["session", "fork", NASTY, f"{NASTY}!"],
+        ["session", "fork", NASTY, NASTY],
+        ["session", "rewind", NASTY, NASTY, "--yes"],
+        ["session", "rewind", NASTY, NASTY],
+        ["session", "label", NASTY, NASTY],
+        ["session", "label", NASTY, "x", "--at", f"{NASTY}?"],
+        ["store", "purge", NASTY, "--yes"],
+        ["store", "purge", "--older-than", NASTY],
+        ["export", NASTY],
+        ["export", f"{NASTY}?"],
+        ["export", NASTY, "-o", "/dev/null/x"],
+        ["import", "/dev/null", "--as", NASTY],
         ["store", "stats", NASTY],
         ["store", "verify", NASTY, "--json"],
         ["session", NASTY],
@@ -139,6 +153,7 @@ def test_commands_print_no_control_character(run: Run, tmp_path: Path, line: lis
             NASTY, title=NASTY, user_id=NASTY, agent_name=NASTY, metadata={NASTY: NASTY}
         )
         store.add_user_message(NASTY, NASTY, metadata={NASTY: NASTY})
+        store.label(NASTY, NASTY)
     if "--store" not in line:
         line = ["--store", place, *line]
     result = run(*line)

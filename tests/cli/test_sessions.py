@@ -45,6 +45,7 @@ def test_list_as_json(run: Run, path: Path) -> None:
         "message_count": 4,
         "status": "idle",
         "metadata": {"lang": "pt"},
+        "labels": {},
     }
 
 

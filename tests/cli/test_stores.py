@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -16,6 +17,12 @@ READING = [
     ["session", "show", "trip"],
     ["session", "rename", "trip", "x"],
     ["session", "delete", "trip", "--yes"],
+    ["session", "fork", "trip"],
+    ["session", "rewind", "trip", "-1", "--yes"],
+    ["session", "label", "trip", "x"],
+    ["store", "purge", "--yes"],
+    ["export", "--all"],
+    ["import", os.devnull],
     ["store", "stats"],
     ["store", "verify"],
 ]
@@ -110,7 +117,7 @@ def test_an_empty_store_says_where_it_looked(run: Run, tmp_path: Path) -> None:
     """Each command that finds nothing says which store it looked in."""
     place = tmp_path / "new.db"
     holdfast.connect(str(place)).close()
-    for line in (["session", "list"], ["store", "stats"], ["store", "verify"]):
+    for line in (["session", "list"], ["store", "stats"], ["store", "verify"], ["export", "--all"]):
         result = run(*line, "--store", f"sqlite:///{place}")
         assert result.exit_code == 0
         assert str(place) in result.output

@@ -229,3 +229,13 @@ def test_damage(data: st.DataObject) -> None:
         with pytest.raises(CorruptEntry) as caught:
             codec.check_payloads("s", [5, 7], payloads, [entry.checksum] * 2)  # type: ignore[arg-type] # a damaged column
         assert caught.value.revision == 7
+
+
+@given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 32))
+def test_first_messages(sizes: list[int], count: int) -> None:
+    """The first messages of some payloads are cut at the very message, and nothing is changed."""
+    numbers = iter(range(100))
+    payloads = [b"\n".join(b"%d" % next(numbers) for _ in range(size)) for size in sizes]
+    found = codec.first_messages(payloads, count)
+    assert codec.split_lines(found) == codec.split_lines(payloads)[:count]
+    assert all(payload.startswith(cut) for cut, payload in zip(found, payloads, strict=False))

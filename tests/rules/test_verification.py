@@ -8,8 +8,10 @@ from zlib import crc32
 
 import pytest
 
+from holdfast.model.commit import Purge
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow
+from holdfast.model.write import Write, WriteKind
 from holdfast.rules.verification import Problem, SessionCheck
 from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
@@ -33,6 +35,26 @@ def sound() -> Log:
     history[0] = user("x")
     store.set_chat_history("s", history)
     store.add_message("s", "user", "e")
+    read = backend.read_log("default", "s")
+    assert read is not None
+    return read.session, list(read.rows)
+
+
+@pytest.fixture(scope="module")
+def purged() -> Log:
+    """A session of three generations, of which the first is purged."""
+    times = iter(range(1_000_000))
+    backend = MemoryBackend(Sources())
+    sources = Sources(now_ms=lambda: next(times) * 1000)
+    store = SessionStore(Engine(backend, sources), "default", sources, 30)
+    store.create_session("s", title="title")
+    store.add_messages("s", [user("a"), user("b")])
+    store.rewind_session("s", -1)
+    store.add_messages("s", [user("c")])
+    floor = store.get_chat_history("s").revision - 2
+    store.rewind_session("s", -1)
+    commit = Write(tenant="default", session_id="s", kind=WriteKind.PURGE, floor=floor)
+    assert backend.commit([commit]) == [Purge(1, 1, 2, "done")]
     read = backend.read_log("default", "s")
     assert read is not None
     return read.session, list(read.rows)
@@ -153,3 +175,41 @@ def test_unfinished_rewrite(sound: Log) -> None:
         revision=left[-1].revision, history_revision=left[-1].revision, message_count=2
     )
     assert "missing" in " ".join(problem.what for problem in check(row, left))
+
+
+def test_purged(purged: Log) -> None:
+    """A purged log is sound, though its first reset closed a generation that is gone."""
+    session, rows = purged
+    assert [row.kind for row in rows] == ["meta", "reset", "message", "message", "reset", "message"]
+    assert session.floor == rows[1].revision
+    assert check(session, rows) == []
+
+
+@pytest.mark.parametrize("index", range(1, 6))
+def test_missing_above_the_floor(purged: Log, index: int) -> None:
+    """What is missing above the floor is found; the floor excuses nothing but what lies below."""
+    session, rows = purged
+    assert check(session, rows[:index] + rows[index + 1 :])
+
+
+@pytest.mark.parametrize("floor", ["start", "last reset", "elsewhere", "above"])
+def test_wrong_floor(purged: Log, floor: str) -> None:
+    """A floor that is no reset, or not that of the oldest generation, is found."""
+    session, rows = purged
+    wrong = {
+        "start": session.start,
+        "last reset": rows[4].revision,
+        "elsewhere": rows[2].revision,
+        "above": session.revision + 1,
+    }
+    assert check(session._replace(floor=wrong[floor]), rows)
+
+
+def test_left_below_the_floor(purged: Log, sound: Log) -> None:
+    """A message below the floor, which should be gone, is found and named."""
+    session, rows = purged
+    left = rows[2]._replace(revision=session.start + 2, ordinal=0)
+    problems = check(session, [rows[0], left, *rows[1:]])
+    assert any(
+        problem.revision == left.revision and "floor" in problem.what for problem in problems
+    )

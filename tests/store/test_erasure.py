@@ -1,4 +1,4 @@
-"""Deleting destroys: the bytes too."""
+"""Deleting and purging destroy: the bytes too."""
 
 from __future__ import annotations
 
@@ -150,3 +150,77 @@ def test_an_erasure_that_fails_leaves_the_deletion_done(
             store.add_user_message("b", "once")
         assert not store.session_exists("a")
         assert len(store.get_chat_history("b")) == 1
+
+
+def redact(store: SessionStore) -> None:
+    """Take the secret out of a session's current history, in several ways."""
+    for number in range(60):
+        store.add_user_message("before", f"harmless {number} " + "x" * 300)
+        store.add_user_message("redacted", f"{SECRET} {number} " + "y" * 700)
+    store.label("redacted", "said")
+    store.edit_history("redacted", lambda history: history[-5:])
+    store.rewind_session("redacted", "said")
+    store.compact_session("redacted", "harmless summary", keep_last=0)
+    store.add_user_message("redacted", "harmless")
+
+
+def test_no_byte_of_a_purged_generation_is_left(tmp_path: Path) -> None:
+    """Redacting and purging takes a text out of the files, and the conversation goes on."""
+    with holdfast.connect(str(tmp_path / "a.db")) as store:
+        redact(store)
+        assert traces(tmp_path) != []
+        purged = store.purge("redacted")
+        assert (purged.generations, purged.messages) == (3, 125)
+        assert purged.erasure == "done"
+        assert traces(tmp_path) == []
+        assert len(store.get_chat_history("redacted")) == 2
+        assert store.verify()
+    assert traces(tmp_path) == []
+
+
+def test_many_sessions_are_purged_and_erased_together(tmp_path: Path) -> None:
+    """Purging a whole tenant leaves no byte of any earlier generation."""
+    with holdfast.connect(str(tmp_path / "a.db"), durability="relaxed") as store:
+        for number in range(100):
+            store.add_user_message(f"s{number}", f"{SECRET} {number} " + "y" * 700)
+            store.set_chat_history(f"s{number}", [{"role": "user", "content": "-"}])
+        purged = store.purge()
+        assert (purged.sessions, purged.messages, purged.erasure) == (100, 100, "done")
+        assert traces(tmp_path) == []
+        assert store.verify()
+
+
+def test_a_reader_delays_the_erasure_of_a_purge(tmp_path: Path) -> None:
+    """The purge is done for every reader; its bytes go with the next chance, by whoever it is."""
+    path = tmp_path / "a.db"
+    with holdfast.connect(str(path)) as store:
+        redact(store)
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM messages").fetchone()
+        assert store.purge("redacted").erasure == "pending"
+        assert traces(tmp_path) != []
+        assert store.purge("redacted").erasure == "none"
+    reader.execute("COMMIT")
+    reader.close()
+    with holdfast.connect(str(path)) as store:
+        store.add_user_message("before", "a later process")
+        assert traces(tmp_path) == []
+        assert len(store.get_chat_history("redacted")) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_purged_byte_is_left_whatever_the_pages_look_like(tmp_path: Path, seed: int) -> None:
+    """Generations of many sizes, written by turns, leave nothing behind once they are purged."""
+    chance = random.Random(seed)
+    with holdfast.connect(str(tmp_path / "a.db"), durability="relaxed") as store:
+        for _ in range(200):
+            session = f"s{chance.randrange(8)}"
+            store.add_user_message(session, "SECRET " * chance.randrange(1, 60))
+            if chance.random() < 0.1:
+                store.rewind_session(session, -1)
+        for number in range(8):
+            store.set_chat_history(f"s{number}", [{"role": "user", "content": "-"}])
+        assert store.purge().erasure == "done"
+        assert traces(tmp_path) == []
+        assert store.verify()

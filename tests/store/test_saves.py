@@ -101,7 +101,7 @@ def test_verify_misses_no_session_that_is_written_to_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It walks over sessions by key, so one that moves to the front is not skipped."""
-    monkeypatch.setattr("holdfast.store.reading._PAGE", 4)
+    monkeypatch.setattr("holdfast.store.walking._PAGE", 4)
     with sqlite_store(tmp_path / "a.db") as store:
         for number in range(12):
             store.add_user_message(f"s{number}", "x")

@@ -37,6 +37,9 @@ def heading(session: SessionInfo, *, full: bool) -> Iterator[RenderableType]:
     about.append(f"revision {session.revision}")
     about.append(f"changed {age(session.updated_at)}")
     yield Text(" · ".join(about), style="dim")
+    if session.labels:
+        named = (f"{visible(name)} ({at})" for name, at in session.labels.items())
+        yield Text(f"labels {', '.join(named)}", style="dim")
     if full:
         yield Text(f"created {iso(session.created_at)}", style="dim")
         if session.metadata:

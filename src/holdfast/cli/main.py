@@ -8,9 +8,12 @@ from holdfast._version import __version__
 from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
 from holdfast.cli.options import global_options
+from holdfast.cli.past import fork, label, rewind
 from holdfast.cli.program import Program, show_help_alone
+from holdfast.cli.purging import purge
 from holdfast.cli.session import session
 from holdfast.cli.store import store_group
+from holdfast.cli.transfer import export_command, import_command
 
 
 @click.group(cls=Program)
@@ -28,7 +31,10 @@ def cli(context: click.Context) -> None:
     show_help_alone(context)
 
 
-for command in (demo, session, store_group, doctor):
+for command in (fork, rewind, label):
+    session.add_command(command)
+store_group.add_command(purge)
+for command in (demo, session, export_command, import_command, store_group, doctor):
     cli.add_command(command)
 
 

@@ -1,23 +1,31 @@
-"""The options that every command takes, before or after its name, and the store they lead to."""
+"""The options and arguments that commands share, and the store that some of them lead to."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from holdfast.cli.escaping import visible
+from holdfast.cli.printing import say
 from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
+    from holdfast.model.session import Point
     from holdfast.store.backend import Backend
     from holdfast.store.sync_store import SessionStore
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+AT_HELP = "As it was: a revision, a label, or -N user messages back."
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(slots=True)
@@ -116,6 +124,35 @@ def existing_backend(settings: Settings) -> Backend:
     if isinstance(backend, SqliteBackend):
         _require_store(Path(backend.location), settings)
     return backend
+
+
+def point(text: str) -> Point:
+    """Return a revision, -n or a label: what reads as a number is one."""
+    from holdfast.rules.arguments import reads_as_number
+
+    if not text:
+        raise click.BadParameter("an empty text is no revision and no label")
+    return int(text) if reads_as_number(text) else text
+
+
+def length_of_time(text: str) -> timedelta:
+    """Return a length of time, such as 30d."""
+    found = re.fullmatch(r"([0-9]{1,9})([mhdw])", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no age: write 90m, 12h, 30d or 8w")
+    try:
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        return timedelta.max
+
+
+def confirm(context: click.Context, question: str, verb: str, done: str) -> None:
+    """Ask, where somebody can answer; a script has to say --yes."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"nothing was {done}: say --yes to {verb} without asking", context)
+    if not click.confirm(question, err=True):
+        say(f"Nothing was {done}.")
+        context.exit(1)
 
 
 def _require_store(path: Path, settings: Settings) -> None:

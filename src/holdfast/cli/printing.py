@@ -15,6 +15,8 @@ from holdfast.cli.escaping import json_text, visible
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from holdfast.model.session import SessionInfo
+
 _UNFOLDED = 100_000
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _WEEKS_FROM = 14 * _DAY
@@ -121,6 +123,23 @@ def age(moment: datetime, now: datetime | None = None) -> str:
 def iso(moment: datetime) -> str:
     """Return a moment for programs: ISO 8601 in UTC."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def described(info: SessionInfo) -> dict[str, Any]:
+    """Return a session for programs."""
+    return {
+        "id": info.id,
+        "title": info.title,
+        "user_id": info.user_id,
+        "agent_name": info.agent_name,
+        "created_at": iso(info.created_at),
+        "updated_at": iso(info.updated_at),
+        "message_count": info.message_count,
+        "revision": info.revision,
+        "status": info.status,
+        "metadata": info.metadata,
+        "labels": info.labels,
+    }
 
 
 def plural(count: int, noun: str) -> str:

@@ -23,6 +23,7 @@ from holdfast.errors import (
     ConfigError,
     HoldfastError,
     InvalidArgument,
+    InvalidExport,
     NotSupported,
     OutcomeUnknown,
     SessionNotFound,
@@ -131,6 +132,8 @@ def exit_code(error: HoldfastError) -> int:
             return WRONG_USE if code == ConfigError.default_code else UNREACHABLE
         case NotSupported(code="newer_schema"):
             return UNREACHABLE
+        case InvalidExport() | InvalidArgument(code="unknown_label"):
+            return FAILED
         case InvalidArgument() | NotSupported():
             return WRONG_USE
         case Unavailable() | OutcomeUnknown():

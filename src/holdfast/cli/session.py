@@ -1,18 +1,24 @@
-"""`holdfast session`: look at conversations, rename them, delete them."""
+"""`holdfast session`: look at conversations, rename them, delete them; `past` has more."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import global_options, open_store, settings_of
+from holdfast.cli.options import (
+    AT_HELP,
+    confirm,
+    global_options,
+    open_store,
+    point,
+    settings_of,
+)
 from holdfast.cli.printing import (
     Column,
     age,
-    iso,
+    described,
     plural,
     print_json,
     print_rich,
@@ -23,7 +29,7 @@ from holdfast.cli.program import FAILED, CommandGroup, show_help_alone
 from holdfast.errors import SessionNotFound
 
 if TYPE_CHECKING:
-    from holdfast.model.session import SessionInfo
+    from holdfast.model.session import Point, SessionInfo
     from holdfast.store.sync_store import SessionStore
 
 _COLUMNS = (
@@ -40,7 +46,7 @@ _COLUMNS = (
 @global_options
 @click.pass_context
 def session(context: click.Context) -> None:
-    """Look at sessions, rename them, delete them.
+    """Look at sessions, change them, delete them.
 
     Example: holdfast session show user-42
     """
@@ -65,7 +71,7 @@ def list_sessions(
     with open_store(settings) as store:
         page = store.list_sessions(limit, cursor=cursor, user_id=user, agent_name=agent)
         if settings.as_json:
-            sessions = [_described(info) for info in page]
+            sessions = [described(info) for info in page]
             place = {"store": store.location, "tenant": store.tenant}
             print_json({**place, "sessions": sessions, "next_cursor": page.next_cursor})
             return
@@ -84,13 +90,13 @@ def list_sessions(
 
 @session.command()
 @click.argument("session_id", metavar="ID")
-@click.option("--at", type=click.IntRange(0), metavar="REVISION", help="As it was then.")
+@click.option("--at", type=point, metavar="POINT", help=AT_HELP)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the last N messages.")
 @click.option("--full", is_flag=True, help="With ids, metadata and all of long values.")
 @global_options
 @click.pass_context
 def show(
-    context: click.Context, session_id: str, at: int | None, limit: int | None, *, full: bool
+    context: click.Context, session_id: str, at: Point | None, limit: int | None, *, full: bool
 ) -> None:
     """Show a conversation.
 
@@ -109,7 +115,7 @@ def show(
     for message in messages:
         print_rich("", *message_lines(message, full=full))
     if not messages:
-        then = "" if at is None else f" at revision {at}"
+        then = "" if at is None else f" at {visible(at)}"
         say(f"\nSession {visible(session_id)} has no messages{then} in {settings.place}.")
 
 
@@ -127,7 +133,7 @@ def rename(context: click.Context, session_id: str, title: str) -> None:
     with open_store(settings) as store:
         info = store.rename_session(session_id, title or None)
     if settings.as_json:
-        print_json(_described(info))
+        print_json(described(info))
     elif info.title:
         say(f"Session {visible(info.id)} is now called {visible(info.title)}.")
     else:
@@ -153,7 +159,8 @@ def delete(context: click.Context, session_ids: tuple[str, ...], *, yes: bool) -
         if going and not settings.as_json:
             _announce(going, settings.place)
         if going and not yes:
-            _confirm(context, len(going))
+            question = f"Delete {plural(len(going), 'session')} for good?"
+            confirm(context, question, "delete", "deleted")
         # What was not shown above stays, even if somebody has created it since.
         shown = {info.id: store.delete_session(info.id).erasure for info in going}
     erasures = [(name, shown.get(name, "none")) for name in wanted]
@@ -182,15 +189,6 @@ def _announce(going: list[SessionInfo], place: str) -> None:
         say(f"  {visible(info.id)}{title} ({about})")
 
 
-def _confirm(context: click.Context, count: int) -> None:
-    """Ask, where somebody can answer; a script has to say --yes."""
-    if not sys.stdin.isatty():
-        raise click.UsageError("nothing was deleted: say --yes to delete without asking", context)
-    if not click.confirm(f"Delete {plural(count, 'session')} for good?", err=True):
-        say("Nothing was deleted.")
-        context.exit(FAILED)
-
-
 def _told(session_id: str, erasure: str, place: str) -> str:
     name = visible(session_id)
     if erasure == "done":
@@ -201,18 +199,3 @@ def _told(session_id: str, erasure: str, place: str) -> str:
             "and the first write after it is done erases them (holdfast doctor shows whether)."
         )
     return f"There is no session {name} in {place}."
-
-
-def _described(info: SessionInfo) -> dict[str, Any]:
-    return {
-        "id": info.id,
-        "title": info.title,
-        "user_id": info.user_id,
-        "agent_name": info.agent_name,
-        "created_at": iso(info.created_at),
-        "updated_at": iso(info.updated_at),
-        "message_count": info.message_count,
-        "revision": info.revision,
-        "status": info.status,
-        "metadata": info.metadata,
-    }

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from holdfast.cli.escaping import visible
@@ -41,7 +42,7 @@ _PROBLEM_COLUMNS = (
 @global_options
 @click.pass_context
 def store_group(context: click.Context) -> None:
-    """Count and check what a store holds, and bring it up to date.
+    """Count, check, purge and migrate what a store holds.
 
     Example: holdfast store verify
     """
@@ -97,7 +98,7 @@ def verify(context: click.Context, session_id: str | None) -> None:
             found = store.verify(session_id)
         if settings.as_json:
             place = {"store": store.location, "tenant": store.tenant}
-            print_json({**place, "ok": bool(found), **asdict(found)})
+            print_json({**place, "ok": bool(found), **to_builtins(found)})
     if not settings.as_json:
         checked = (
             f"{plural(found.sessions, 'session')}, {plural(found.messages, 'message')}, "

@@ -13,7 +13,8 @@ class Commit(Struct, frozen=True):
     `revision` is the last entry that it wrote, `history_revision` what a `History` read right after
     it would carry. `replayed` says that its key had been used: this is the first call's outcome.
     `kept` counts the newer messages that a rewrite carried over, `removed` those that a reset left
-    in the earlier generation (0 in a replay).
+    in the earlier generation (0 in a replay); what a rewind or a compaction takes over from the
+    generation that it closes has not left.
     """
 
     revision: int
@@ -38,3 +39,24 @@ class Deletion(Struct, frozen=True):
 
     def __bool__(self) -> bool:
         return self.existed
+
+
+class Purge(Struct, frozen=True):
+    """Earlier generations that are gone: of how many sessions, and what they held.
+
+    `erasure` is as for a `Deletion`: `"none"` when there was nothing to purge.
+    """
+
+    sessions: int = 0
+    generations: int = 0
+    messages: int = 0
+    erasure: Erasure = "none"
+
+    def __add__(self, later: Purge) -> Purge:
+        # An erasure is of the whole store: the last one says how it stands.
+        return Purge(
+            self.sessions + later.sessions,
+            self.generations + later.generations,
+            self.messages + later.messages,
+            self.erasure if later.erasure == "none" else later.erasure,
+        )

@@ -15,6 +15,9 @@ Details: TypeAlias = tuple[str | None, str | None, str | None, str, str]
 REVISION_BITS = 32
 """A session's revisions start at its key times 2^32: no revision fits two sessions of one store."""
 
+Point: TypeAlias = int | str
+"""Where in a session's past: a revision, a label, or -n, that many user messages back."""
+
 
 class SessionRow(NamedTuple):
     """A session as the store keeps it. Times are milliseconds since 1970, UTC.
@@ -75,6 +78,7 @@ class SessionInfo(Struct, frozen=True):
     revision: int
     status: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 class Page(list[T], Generic[T]):

@@ -9,7 +9,7 @@ class Stats(Struct, frozen=True):
     """Counts of one tenant's sessions, or of one session.
 
     `messages` are those of the current histories, `entries` everything in the logs, `generations`
-    the histories that were begun. `size_bytes` is what the whole store takes.
+    the histories that are there, earlier ones included. `size_bytes` is what the whole store takes.
     """
 
     sessions: int

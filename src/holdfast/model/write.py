@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from holdfast.model.entry import NewEntry
+from holdfast.model.entry import LogRow, NewEntry
 
 
 class WriteKind(StrEnum):
@@ -17,6 +17,9 @@ class WriteKind(StrEnum):
     CLEAR = "clear"
     CREATE = "create"
     CHANGE = "change"
+    REWIND = "rewind"
+    COMPACT = "compact"
+    PURGE = "purge"
     DELETE = "delete"
 
 
@@ -32,18 +35,35 @@ class Reset(Struct, frozen=True):
     """Start a new generation; `reason` says why.
 
     With a `base_revision`, messages committed after it follow the new ones; without, the new
-    generation holds exactly the write's entries.
+    generation holds exactly the write's entries. `repeats` says how many of these stand in the
+    generation of the write's `base_revision` already: they do not count as removed from it.
     """
 
     reason: str
     base_revision: int | None = None
+    repeats: int = 0
+
+
+class Restored(Struct, frozen=True):
+    """A whole log that is to be written as it stands.
+
+    Every revision in it is relative to the session's start, those in payloads included: the commit
+    knows where the session starts here. `revision` is the last that was given out, `floor` the
+    lowest that was not purged, `created` when the session was, in milliseconds.
+    """
+
+    created: int
+    revision: int
+    floor: int
+    rows: tuple[LogRow, ...]
 
 
 class Write(Struct, frozen=True, kw_only=True):
     """One atomic change of one session.
 
     `expected_revision` must be the history's; `base_revision` must be a revision of this very
-    session. `key` makes the write happen once, however often it is sent.
+    session. `key` makes the write happen once, however often it is sent. `floor` is the reset below
+    which a purge removes everything; `restored` is a new session's whole log, instead of entries.
     """
 
     tenant: str
@@ -55,6 +75,8 @@ class Write(Struct, frozen=True, kw_only=True):
     expected_revision: int | None = None
     base_revision: int | None = None
     key: str | None = None
+    floor: int | None = None
+    restored: Restored | None = None
 
 
 class KeyRow(Struct, frozen=True):

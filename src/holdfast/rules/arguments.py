@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from holdfast.errors import InvalidArgument
+from holdfast.model.session import Point
 
 MAX_ID_BYTES = 512
 MAX_NUMBER = (1 << 62) - 1
@@ -59,3 +62,48 @@ def check_limit(value: object, name: str) -> int:
 def check_optional_count(value: object, name: str) -> int | None:
     """Return `value` if it is `None` or a whole number of 0 or more."""
     return None if value is None else check_count(value, name)
+
+
+def check_point(value: object, name: str) -> Point:
+    """Return `value` if it can name a point of a session's past."""
+    if isinstance(value, str):
+        check_id(value, name)
+        if reads_as_number(value):
+            raise InvalidArgument(
+                f"{name} is the text {value!r}", hint="a revision and -n are numbers: pass an int"
+            )
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgument(f"{name} must be a revision, a label or -n, not {value!r}")
+    if abs(value) > MAX_NUMBER:
+        raise InvalidArgument(f"{name} is larger than any number here")
+    return value
+
+
+def check_label(value: object) -> str:
+    """Return `value` if it can name a revision: an id that nobody could take for a number."""
+    label = check_id(value, "name")
+    if reads_as_number(label):
+        raise InvalidArgument(
+            f"{label!r} is a number, and a label must not look like a revision",
+            hint=f"put a letter in front of it, as in 'v{label.strip()}'",
+        )
+    return label
+
+
+def check_age(value: object, name: str) -> timedelta | None:
+    """Return `value` if it is `None` or a length of time."""
+    if value is None:
+        return None
+    if not isinstance(value, timedelta) or value < timedelta(0):
+        raise InvalidArgument(f"{name} must be a timedelta of 0 or more, not {value!r}")
+    return value
+
+
+def reads_as_number(text: str) -> bool:
+    """Say whether Python, and so the command line, would take `text` for a whole number."""
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True

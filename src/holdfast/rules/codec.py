@@ -46,6 +46,8 @@ _provider = msgspec.json.Decoder(_ProviderForm)
 Stamp = tuple[Callable[[], str], str]
 """Gives a message its id, and says when it was added (ISO 8601, UTC)."""
 
+_NO_STAMP: Stamp = (str, "")
+
 
 def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
     """Return `message` as a JSON line, with `id` and `created_at` added where they are missing."""
@@ -66,6 +68,14 @@ def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
             hint="store large files elsewhere and refer to them",
         )
     return line
+
+
+def encode_stored(message: Message, path: str) -> bytes:
+    """Return a message that was stored before, with its id and its time, as a JSON line."""
+    for key in ("id", "created_at"):
+        if key not in message:
+            raise InvalidMessage("is missing", path=f"{path}.{key}")
+    return encode_message(message, path, _NO_STAMP)
 
 
 def _is_plain(message: object) -> TypeGuard[Message]:
@@ -130,6 +140,22 @@ def chunked(lines: list[bytes]) -> tuple[NewEntry, ...]:
 def split_lines(payloads: Iterable[bytes]) -> list[bytes]:
     """Return the single messages' JSON lines of these payloads."""
     return b"\n".join(payloads).split(b"\n") if payloads else []
+
+
+def first_messages(payloads: Sequence[bytes], count: int) -> tuple[bytes, ...]:
+    """Return the payloads of the first `count` messages; the last may become shorter."""
+    found: list[bytes] = []
+    for payload in payloads:
+        held = payload.count(b"\n") + 1
+        if count <= held:
+            break
+        found.append(payload)
+        count -= held
+    else:
+        return tuple(found)
+    if count:
+        found.append(b"\n".join(payload.split(b"\n")[:count]))
+    return tuple(found)
 
 
 def decode_whole(payloads: Sequence[bytes]) -> list[Message]:

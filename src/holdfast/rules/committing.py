@@ -7,42 +7,18 @@ conformance suite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
-
-from msgspec import Struct
+from collections.abc import Sequence
 
 from holdfast.errors import Conflict, SessionNotFound
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, LogRow, NewEntry
-from holdfast.model.session import Details, SessionRow
+from holdfast.model.session import SessionRow
 from holdfast.model.write import Creation, KeyRow, Reset, Write
 from holdfast.rules import codec
-
-
-class Log(Protocol):
-    """What a decision may ask of the transaction that it is made in."""
-
-    def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
-        """Add an empty session and return its row."""
-        ...
-
-    def next_rank(self, session: SessionRow, now: int) -> int:
-        """Return the rank of a session that changes: see `rules.committing.rank_after`."""
-        ...
-
-    def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
-        """Return the message entries above a revision, in order, the batch's own included."""
-        ...
-
-
-class Decision(Struct):
-    """What to store for a write: its rows, the session's new row, and the answer."""
-
-    commit: Commit
-    session: SessionRow
-    rows: list[LogRow]
-    key: KeyRow | None = None
+from holdfast.rules.decision import Decision, Log
+from holdfast.rules.details import changed_details
+from holdfast.rules.purging import decide_purge
+from holdfast.rules.restoring import decide_restore
 
 
 def decide(
@@ -55,10 +31,14 @@ def decide(
     if session is None:
         _require_creation(write)
         session = log.create_session(write.tenant, write.session_id, now)
+        if write.restored is not None:
+            return decide_restore(write.restored, session, now, log)
     else:
         if recorded is not None:
             return Decision(_replay(write, recorded), session, [])
         _require_conditions(write, session)
+        if write.floor is not None:
+            return decide_purge(write, write.floor, session, log)
     return _Change(write, session, now).apply(log)
 
 
@@ -105,7 +85,8 @@ def _require_conditions(write: Write, session: SessionRow) -> None:
             f"revision {base} is not one of session {write.session_id!r}: "
             "the session that was read is gone"
         )
-    if write.reset is not None and session.base > base:
+    rewrites = write.reset is not None and write.reset.base_revision is not None
+    if rewrites and session.base > base:
         raise Conflict(
             f"the history of session {write.session_id!r} was rewritten since revision {base}",
             expected=base,
@@ -136,7 +117,7 @@ class _Change:
         else:
             later = self._later(write.reset, log)
             kept = self.message_count - later[0].ordinal if later else 0
-            removed = self.message_count - kept
+            removed = self.message_count - kept - self._repeated(write.reset)
             self._reset(write.reset, write.entries, later)
         changed = self.revision > self.old.revision
         session = SessionRow(
@@ -157,6 +138,11 @@ class _Change:
         key = None if write.key is None else KeyRow(write.kind.value, last, kept)
         commit = Commit(last, self.history_revision, kept=kept, removed=removed)
         return Decision(commit, session, self.rows, key)
+
+    def _repeated(self, reset: Reset) -> int:
+        """Return how many of the current generation's messages the entries hold again."""
+        base = self.write.base_revision
+        return reset.repeats if base is not None and base >= self.old.base else 0
 
     def _later(self, reset: Reset, log: Log) -> Sequence[LogRow]:
         base = reset.base_revision
@@ -208,27 +194,3 @@ class _Change:
                 new.checksum,
             )
         )
-
-
-def changed_details(details: Details, changes: Mapping[str, Any]) -> Details:
-    """Apply a meta entry: the session's row is a projection of its meta entries."""
-    title, user_id, agent_name, meta, labels = details
-    return (
-        changes.get("title", title),
-        changes.get("user_id", user_id),
-        changes.get("agent_name", agent_name),
-        _merged(meta, changes["metadata"]) if "metadata" in changes else meta,
-        _merged(labels, changes["labels"]) if "labels" in changes else labels,
-    )
-
-
-def _merged(stored: str, changes: Mapping[str, Any]) -> str:
-    return codec.encode({**codec.decode_object(stored.encode()), **changes}).decode()
-
-
-def rank_after(session: SessionRow, last: int, now: int) -> int:
-    """Return a session's rank in the order of change, where `last` is its tenant's highest.
-
-    The one that changed last keeps its rank. Ranks rise even if the clock goes back.
-    """
-    return last if session.rank == last > 0 else max(now, last + 1)

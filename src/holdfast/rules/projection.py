@@ -56,9 +56,11 @@ def entry(session_id: str, row: LogRow) -> Entry:
 def session_info(row: SessionRow) -> SessionInfo:
     """Return what callers see of a session's row; damaged metadata must not hide the session."""
     try:
-        metadata, status = codec.decode_object(row.meta.encode()), "idle"
+        metadata = codec.decode_object(row.meta.encode())
+        labels = codec.decode_object(row.labels.encode())
+        status = "idle"
     except msgspec.MsgspecError:
-        metadata, status = {}, "damaged"
+        metadata, labels, status = {}, {}, "damaged"
     return SessionInfo(
         id=row.id,
         title=row.title,
@@ -70,6 +72,7 @@ def session_info(row: SessionRow) -> SessionInfo:
         revision=row.revision,
         status=status,
         metadata=metadata,
+        labels=labels,
     )
 
 

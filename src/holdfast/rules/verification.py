@@ -10,7 +10,7 @@ from holdfast.errors import CorruptEntry
 from holdfast.model.entry import EntryKind, LogRow, MessageEntry, MetaEntry
 from holdfast.model.session import Details, SessionRow
 from holdfast.rules import projection
-from holdfast.rules.committing import changed_details
+from holdfast.rules.details import NO_DETAILS, changed_details
 
 
 class Problem(Struct, frozen=True):
@@ -46,7 +46,8 @@ class SessionCheck:
         self._base = session.start
         self._in_generation = 0
         self._reset_ends = 0
-        self._details: Details = (None, None, None, "{}", "{}")
+        self._floor = session.start
+        self._details: Details = NO_DETAILS
 
     def walk(self, rows: Iterable[LogRow]) -> None:
         """Check the next rows."""
@@ -55,6 +56,8 @@ class SessionCheck:
             if row.revision <= self._revision:
                 self._problem(row.revision, "revisions do not rise")
             self._revision = row.revision
+            if row.kind != EntryKind.META and row.revision < self.session.floor:
+                self._problem(row.revision, f"it lies below the floor {self.session.floor}")
             try:
                 entry = projection.entry(self.session.id, row)
             except CorruptEntry as error:
@@ -66,7 +69,8 @@ class SessionCheck:
             elif isinstance(entry, MetaEntry):
                 self._details = changed_details(self._details, entry.changes)
             else:
-                if entry.closed_messages != self._in_generation:
+                closes_purged = row.revision == self.session.floor
+                if entry.closed_messages != self._in_generation and not closes_purged:
                     self._problem(
                         row.revision,
                         f"it closed {entry.closed_messages} messages, of which "
@@ -80,6 +84,7 @@ class SessionCheck:
         for name, stated, found in (
             ("history revision", row.history_revision, self._history_revision),
             ("base", row.base, self._base),
+            ("floor", row.floor, self._floor),
             ("message count", row.message_count, self._in_generation),
             ("title, user, agent, metadata and labels", row.details, self._details),
         ):
@@ -102,6 +107,8 @@ class SessionCheck:
 
     def _reset_row(self, row: LogRow) -> None:
         self._base = self._history_revision = row.revision
+        if row.revision == self.session.floor:
+            self._floor = row.revision
         self._in_generation = 0
         self._reset_ends = row.ordinal
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ParamSpec, TypeVar
 
-from holdfast.model.commit import Commit, Deletion
+from holdfast.errors import HoldfastError
+from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.write import Write
 from holdfast.store.engine import Engine
 
@@ -34,6 +35,12 @@ class AsyncShell:
         assert isinstance(outcome, Deletion)
         return outcome
 
+    async def purge(self, writes: Sequence[Write]) -> list[Purge | HoldfastError]:
+        """Return once everything is purged, or was refused."""
+        commits = (self._engine.commit_async(write, self._timeout_s) for write in writes)
+        outcomes = await asyncio.gather(*commits, return_exceptions=True)
+        return [_purged(outcome) for outcome in outcomes]
+
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read on a reader thread."""
         loop = asyncio.get_running_loop()
@@ -55,3 +62,10 @@ class AsyncShell:
     async def close(self) -> None:
         """Commit what is queued, then let go."""
         await asyncio.to_thread(self._engine.close)
+
+
+def _purged(outcome: object) -> Purge | HoldfastError:
+    if isinstance(outcome, BaseException) and not isinstance(outcome, HoldfastError):
+        raise outcome
+    assert isinstance(outcome, Purge | HoldfastError)
+    return outcome

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
-from holdfast.model.commit import Commit, Deletion
+from holdfast.errors import HoldfastError
+from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.write import Write
 from holdfast.store.engine import Engine
 
@@ -32,6 +33,11 @@ class SyncShell:
         assert isinstance(outcome, Deletion)
         return outcome
 
+    def purge(self, writes: Sequence[Write]) -> list[Purge | HoldfastError]:
+        """Return once everything is purged, or was refused."""
+        outcomes = self._engine.commit_together(writes, self._timeout_s)
+        return [_purged(outcome) for outcome in outcomes]
+
     def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read."""
         self._engine.require_open()
@@ -44,3 +50,8 @@ class SyncShell:
     def close(self) -> None:
         """Commit what is queued, then let go."""
         self._engine.close()
+
+
+def _purged(outcome: object) -> Purge | HoldfastError:
+    assert isinstance(outcome, Purge | HoldfastError)
+    return outcome

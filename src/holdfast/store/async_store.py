@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,18 +15,23 @@ from holdfast.errors import (
     SessionNotFound,
     Unavailable,
 )
-from holdfast.model.commit import Commit, Deletion
+from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.entry import Entry
 from holdfast.model.message import Message
-from holdfast.model.session import Page, SessionInfo
+from holdfast.model.session import Page, Point, SessionInfo
 from holdfast.model.stats import Stats
 from holdfast.rules.history import History
 from holdfast.rules.verification import Verification
 from holdfast.store._async_shell import AsyncShell
+from holdfast.store.copying import Copying
 from holdfast.store.engine import Engine
 from holdfast.store.reading import Reading
 from holdfast.store.sources import Sources
+from holdfast.store.walking import Walking
 from holdfast.store.writing import Save, Writing
+
+PURGES_TOGETHER = 64
+"""How many sessions are purged in one batch: they are erased together, and others wait so long."""
 
 
 class AsyncSessionStore:
@@ -40,7 +46,9 @@ class AsyncSessionStore:
         self._engine = engine
         self._shell = AsyncShell(engine, timeout_s)
         self._reading = Reading(engine.backend, tenant)
+        self._walking = Walking(engine.backend, self._reading, tenant)
         self._writing = Writing(self._reading, tenant, sources)
+        self._copying = Copying(self._reading, tenant, sources)
         self._tenant = tenant
 
     @property
@@ -142,21 +150,22 @@ class AsyncSessionStore:
         session_id: str,
         max_messages: int | None = None,
         *,
-        at: int | None = None,
+        at: Point | None = None,
         repair: bool = True,
     ) -> History:
         """Return the history as a model provider takes it, oldest first; `[]` if there is none.
 
-        At most the last `max_messages`, never beginning inside a tool exchange; as it was at
-        revision `at`. Unless `repair` is false, open tool calls are closed and stray results left
-        out, in this view only. The result remembers its revision for `set_chat_history`.
+        At most the last `max_messages`, never beginning inside a tool exchange; as it was `at` a
+        revision, at a label, or -n user messages ago: before them. Unless `repair` is false, open
+        tool calls are closed and stray results left out, in this view only. The result remembers
+        its revision for `set_chat_history`.
         """
         return await self._shell.read(
             self._reading.history, session_id, max_messages, at, repaired=repair
         )
 
     async def get_messages(
-        self, session_id: str, max_messages: int | None = None, *, at: int | None = None
+        self, session_id: str, max_messages: int | None = None, *, at: Point | None = None
     ) -> list[Message]:
         """Return the stored messages whole: ids, times, metadata and every other key."""
         return await self._shell.read(self._reading.messages, session_id, max_messages, at)
@@ -249,6 +258,51 @@ class AsyncSessionStore:
             return False
         return commit.removed > 0
 
+    async def rewind_session(self, session_id: str, to: Point) -> Commit:
+        """Make the history what it was at `to`: a revision, a label, or -n user messages ago.
+
+        A new generation begins with the messages as they are stored; the old one stays readable.
+        What others add meanwhile is left behind, unless `to` is -n: then it is counted anew, so
+        that no more goes than was asked for. `Commit.removed` says how many messages left.
+        """
+        while True:
+            write = await self._shell.read(self._copying.rewind, session_id, to)
+            try:
+                return await self._shell.commit(write)
+            except Conflict:
+                if write.expected_revision is None:
+                    raise
+
+    async def compact_session(
+        self,
+        session_id: str,
+        summary: str | Message,
+        *,
+        keep_last: int,
+        base: int | History | None = None,
+    ) -> Commit:
+        """Put a summary in the place of all but the last `keep_last` messages.
+
+        Text becomes a `system` message. `base` is the history that the summary was made of, or its
+        revision; what came after it is kept, and `Conflict` says that it was rewritten since.
+        Without one it is the history as it is now. What is kept never begins inside a tool
+        exchange. The whole history stays readable with `at=`.
+        """
+        return await self._shell.commit(
+            await self._shell.read(
+                self._copying.compact, session_id, summary, keep_last=keep_last, base=base
+            )
+        )
+
+    async def label(self, session_id: str, name: str, *, at: Point | None = None) -> Commit:
+        """Name a revision, for `at=` and `to=`; the same name again moves.
+
+        It is the history's current one, or that of the history at a point. `SessionInfo.labels` has
+        them all. A label is any id that is not a number.
+        """
+        revision = await self._shell.read(self._reading.revision, session_id, at)
+        return await self._shell.commit(self._writing.label(session_id, name, revision))
+
     # Sessions
 
     async def create_session(
@@ -264,6 +318,18 @@ class AsyncSessionStore:
         write = self._writing.create(
             session_id, title=title, user_id=user_id, agent_name=agent_name, metadata=metadata
         )
+        await self._shell.commit(write)
+        return await self._read_back(write.session_id)
+
+    async def fork_session(
+        self, session_id: str, new_id: str | None = None, *, at: Point | None = None
+    ) -> SessionInfo:
+        """Create a session that begins with another's history, now or at a point.
+
+        Title, user, agent and metadata are copied, and the messages with their ids and times; keys
+        and labels are not. `Conflict` if `new_id` exists, and nothing is written.
+        """
+        write = await self._shell.read(self._copying.fork, session_id, new_id, at)
         await self._shell.commit(write)
         return await self._read_back(write.session_id)
 
@@ -317,6 +383,49 @@ class AsyncSessionStore:
         """
         return await self._shell.delete(self._writing.delete(session_id))
 
+    # Whole logs
+
+    async def export_session(self, session_id: str) -> str:
+        """Return a session and its log as text, a JSON object a line, for `import_session`.
+
+        Everything that was not purged: all generations, metadata and labels. Idempotency keys are
+        not in it. Raises `CorruptEntry` rather than export what is damaged.
+        """
+        return await self._shell.read(self._walking.export, session_id)
+
+    async def import_session(self, text: str, session_id: str | None = None) -> SessionInfo:
+        """Create a session from an export, with its own id or another, in one commit.
+
+        The log is as it was: ids, times, generations, labels; revisions keep their distance from
+        the session's first. `Conflict` if the session exists; `InvalidExport` names the line that
+        is wrong. Either way nothing is written.
+        """
+        write = await self._shell.read(self._copying.restore, text, session_id)
+        await self._shell.commit(write)
+        return await self._read_back(write.session_id)
+
+    async def purge(
+        self, session_id: str | None = None, *, older_than: timedelta | None = None
+    ) -> Purge:
+        """Destroy the generations before the current one, of a session or of all of the tenant's.
+
+        With `older_than` only those that ended at least that long ago. Reading them raises `Purged`
+        from then on. Each session is purged in one commit, and the bytes are overwritten as those
+        of a deleted session are. The current history, metadata, labels and keys stay.
+        """
+        ended_by = self._writing.ended_by(older_than)
+        due = await self._shell.read(self._walking.floors, session_id, ended_by)
+        total = Purge()
+        for first in range(0, len(due), PURGES_TOGETHER):
+            some = due[first : first + PURGES_TOGETHER]
+            writes = [self._writing.purge(name, floor) for name, floor in some]
+            for outcome in await self._shell.purge(writes):
+                if isinstance(outcome, Purge):
+                    total += outcome
+                elif session_id is not None or not isinstance(outcome, SessionNotFound):
+                    raise outcome
+        return total
+
     # The whole store
 
     async def stats(self, session_id: str | None = None) -> Stats:
@@ -325,7 +434,7 @@ class AsyncSessionStore:
 
     async def verify(self, session_id: str | None = None) -> Verification:
         """Recompute every checksum and count, of one session or of all; true if all is well."""
-        return await self._shell.read(self._reading.verify, session_id)
+        return await self._shell.read(self._walking.verify, session_id)
 
     async def close(self) -> None:
         """Commit what is queued, then let go of the store. Closing twice is harmless."""

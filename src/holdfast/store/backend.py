@@ -8,13 +8,16 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from holdfast.errors import HoldfastError
-from holdfast.model.commit import Commit, Deletion
+from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.entry import LogRow
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
 
-Outcome: TypeAlias = Commit | Deletion | HoldfastError
+Result: TypeAlias = Commit | Deletion | Purge
+"""What a write that happened answers."""
+
+Outcome: TypeAlias = Result | HoldfastError
 """What one write of a batch came to; an error means that this write changed nothing."""
 
 

@@ -17,7 +17,8 @@ from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow, new_session
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow, Write, WriteKind
-from holdfast.rules.committing import decide, rank_after
+from holdfast.rules.committing import decide
+from holdfast.rules.decision import rank_after
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
@@ -84,11 +85,17 @@ class MemoryBackend:
             return error
         if session is None:
             session = self._sessions[place] = _Session(decision.session)
+        if decision.session.floor > session.row.floor:
+            session.log = [
+                entry
+                for entry in session.log
+                if entry.revision >= decision.session.floor or entry.kind == EntryKind.META
+            ]
         session.row = decision.session
         session.log.extend(decision.rows)
         if decision.key is not None and write.key is not None:
             session.keys[write.key] = decision.key
-        return decision.commit
+        return decision.answer
 
     def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
         """Return the row of a new session; it is stored with its first decision."""
@@ -104,6 +111,11 @@ class MemoryBackend:
         """Return the message entries above a revision."""
         log = self._sessions[session.tenant, session.id].log
         return [row for row in log if row.revision > revision and row.kind == EntryKind.MESSAGE]
+
+    def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return the reset entries above a revision."""
+        log = self._sessions[session.tenant, session.id].log
+        return [row for row in log if row.revision > revision and row.kind == EntryKind.RESET]
 
     def read_session(self, tenant: str, session_id: str) -> SessionRow | None:
         """Return a session's row."""
@@ -194,7 +206,8 @@ class MemoryBackend:
             sessions=len(chosen),
             messages=sum(session.row.message_count for session in chosen),
             entries=len(logs),
-            generations=sum(entry.kind == EntryKind.RESET for entry in logs) + len(chosen),
+            generations=sum(entry.kind == EntryKind.RESET for entry in logs)
+            + sum(session.row.floor == session.row.start for session in chosen),
             size_bytes=sum(len(entry.payload) for entry in logs),
         )
 

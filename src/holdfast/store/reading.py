@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
+from msgspec import Struct
 
-from holdfast.errors import CorruptEntry, InvalidArgument, SessionNotFound
+from holdfast.errors import CorruptEntry, InvalidArgument, Purged, SessionNotFound
 from holdfast.model.entry import Entry, LogRow
 from holdfast.model.message import Message
-from holdfast.model.session import REVISION_BITS, Page, SessionInfo, SessionRow
+from holdfast.model.session import REVISION_BITS, Page, Point, SessionInfo, SessionRow
 from holdfast.model.stats import Stats
-from holdfast.rules import codec, projection
+from holdfast.rules import codec, points, projection
 from holdfast.rules.arguments import (
     check_count,
     check_id,
     check_limit,
-    check_optional_count,
     check_optional_id,
+    check_point,
 )
 from holdfast.rules.history import History, Origin
 from holdfast.rules.repair import repair
-from holdfast.rules.verification import Problem, SessionCheck, Verification
 from holdfast.rules.window import last_messages, reaches_back
 from holdfast.store.backend import Backend, HistoryRead, Listing
 
 Decode: TypeAlias = Callable[[tuple[bytes, ...]], list[Message]]
-_PAGE = 1_000
 MAX_DIGITS = 19
 MIN_STEP = 16
+
+
+class Past(Struct, frozen=True):
+    """A session's history at some point, as it is stored.
+
+    `revision` is the history revision that was read; -n leaves out the end of what stood there.
+    `revisions` are those of the entries that `payloads` are from.
+    """
+
+    session: SessionRow
+    revision: int
+    revisions: list[int]
+    payloads: tuple[bytes, ...]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The stored messages, one JSON line each."""
+        return codec.split_lines(self.payloads)
 
 
 class Reading:
@@ -47,7 +65,7 @@ class Reading:
         self,
         session_id: str,
         max_messages: int | None = None,
-        at: int | None = None,
+        at: Point | None = None,
         *,
         repaired: bool = True,
     ) -> History:
@@ -81,10 +99,32 @@ class Reading:
         )
 
     def messages(
-        self, session_id: str, max_messages: int | None = None, at: int | None = None
+        self, session_id: str, max_messages: int | None = None, at: Point | None = None
     ) -> list[Message]:
         """Return stored messages whole."""
         return self._view(session_id, max_messages, at, codec.decode_whole, repaired=False)[2]
+
+    def past(self, session_id: str, at: Point | None = None) -> Past:
+        """Return what is stored of a history; `SessionNotFound` if there is no session."""
+        read, payloads = self._read(session_id, None, at)
+        if read is None:
+            raise no_session(session_id)
+        return Past(read.session, read.revision, read.revisions[: len(payloads)], payloads)
+
+    def revision(self, session_id: str, at: Point | None = None) -> int:
+        """Return the revision of the history at a point; -n may lie inside of an entry."""
+        past = self.past(session_id, at)
+        if not isinstance(at, int) or at >= 0:
+            return past.revision
+        revision = past.revisions[-1] if past.revisions else past.session.base
+        with suppress(Purged):  # inside of the commit that began this history
+            if self.past(session_id, revision).payloads == past.payloads:
+                return revision
+        raise InvalidArgument(
+            f"the history of session {session_id!r} at {at} ends inside of a commit, so no "
+            "revision names it",
+            hint="fork the session there, or rewind it: these take -n as it is",
+        )
 
     def entries(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return the log above a revision."""
@@ -94,10 +134,14 @@ class Reading:
 
     def session(self, session_id: str) -> SessionInfo:
         """Return a session's row; `SessionNotFound` if there is none."""
+        return projection.session_info(self.row(session_id))
+
+    def row(self, session_id: str) -> SessionRow:
+        """Return a session's row as it is stored; `SessionNotFound` if there is none."""
         row = self._backend.read_session(self._tenant, check_id(session_id))
         if row is None:
-            raise SessionNotFound(f"there is no session {session_id!r}")
-        return projection.session_info(row)
+            raise no_session(session_id)
+        return row
 
     def exists(self, session_id: str) -> bool:
         """Say whether there is such a session."""
@@ -127,29 +171,15 @@ class Reading:
 
     def stats(self, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
-        if session_id is not None and not self.exists(session_id):
-            raise SessionNotFound(f"there is no session {session_id!r}")
+        if session_id is not None:
+            self.row(session_id)
         return self._backend.count(self._tenant, session_id)
-
-    def verify(self, session_id: str | None = None) -> Verification:
-        """Recompute every checksum and count of a tenant's sessions, or of one."""
-        problems = [Problem("", None, what) for what in self._backend.check()]
-        sessions = entries = messages = 0
-        for row in self._rows() if session_id is None else [self._row(session_id)]:
-            check = self._checked(row)
-            if check is None:
-                continue  # deleted while we were looking
-            sessions += 1
-            entries += check.entries
-            messages += check.messages
-            problems += check.problems
-        return Verification(sessions, entries, messages, problems)
 
     def _view(
         self,
         session_id: str,
         limit: int | None,
-        at: int | None,
+        at: Point | None,
         decode: Decode,
         *,
         repaired: bool,
@@ -175,58 +205,61 @@ class Reading:
             last = max(MIN_STEP, last * 4) if last else MIN_STEP
 
     def _read(
-        self, session_id: str, last: int | None, at: int | None
+        self, session_id: str, last: int | None, at: Point | None
     ) -> tuple[HistoryRead | None, tuple[bytes, ...]]:
         """Read a history, or at least the last messages of it, and check it."""
         check_id(session_id)
-        check_optional_count(at, "at")
-        read = self._backend.read_history(self._tenant, session_id, at=at, last=last)
-        if at is not None:
-            _require_revision(session_id, read.session if read else None, at)
+        revision, back = self._place(session_id, at)
+        read = self._backend.read_history(
+            self._tenant, session_id, at=revision, last=None if back else last
+        )
         if read is None:
+            if at is not None:
+                raise no_session(session_id)
             return None, ()
-        return read, codec.check_payloads(session_id, read.revisions, read.payloads, read.checksums)
+        if revision is not None:
+            _require_revision(session_id, read.session, revision)
+        if read.revision < read.session.floor:
+            raise Purged(f"what session {session_id!r} was at revision {revision} has been purged")
+        payloads = codec.check_payloads(session_id, read.revisions, read.payloads, read.checksums)
+        if back:
+            messages = _decoded(session_id, read, codec.decode_provider, payloads)
+            before = points.before_user_message(session_id, messages, back)
+            payloads = codec.first_messages(payloads, before)
+        return read, payloads
+
+    def _place(self, session_id: str, at: Point | None) -> tuple[int | None, int]:
+        """Return the revision that a point names, or how many user messages back it lies.
+
+        The one place where points are resolved: turns will be found here too.
+        """
+        if at is None:
+            return None, 0
+        at = check_point(at, "at")
+        if isinstance(at, str):
+            return points.labelled(at, self.row(session_id)), 0
+        return (at, 0) if at >= 0 else (None, -at)
 
     def _log(self, session_id: str, after: int, limit: int | None) -> list[LogRow]:
         read = self._backend.read_log(self._tenant, check_id(session_id), after=after, limit=limit)
         if read is None:
-            raise SessionNotFound(f"there is no session {session_id!r}")
+            raise no_session(session_id)
         if after:
             _require_revision(session_id, read.session, after)
         return list(read.rows)
-
-    def _row(self, session_id: str) -> SessionRow:
-        row = self._backend.read_session(self._tenant, check_id(session_id))
-        if row is None:
-            raise SessionNotFound(f"there is no session {session_id!r}")
-        return row
-
-    def _rows(self) -> list[SessionRow]:
-        """Return every session's row, by key: the order by time changes under our feet."""
-        rows: list[SessionRow] = []
-        while page := self._backend.sessions_after(self._tenant, rows[-1].pk if rows else 0, _PAGE):
-            rows += page
-        return rows
-
-    def _checked(self, listed: SessionRow) -> SessionCheck | None:
-        """Walk a session's log from one snapshot; writers go on meanwhile."""
-        read = self._backend.read_log(self._tenant, listed.id)
-        if read is None or read.session.pk != listed.pk:
-            return None
-        check = SessionCheck(read.session)
-        check.walk(read.rows)
-        check.finish()
-        return check
 
 
 def _limit(value: int | None, name: str) -> int | None:
     return None if value is None else check_limit(value, name)
 
 
-def _require_revision(session_id: str, session: SessionRow | None, revision: int) -> None:
+def no_session(session_id: str) -> SessionNotFound:
+    """Return the error that says so."""
+    return SessionNotFound(f"there is no session {session_id!r}")
+
+
+def _require_revision(session_id: str, session: SessionRow, revision: int) -> None:
     """Refuse a revision that is not one of this very session."""
-    if session is None:
-        raise SessionNotFound(f"there is no session {session_id!r}")
     if session.start <= revision <= session.revision:
         return
     if session.revision < revision < session.start + (1 << REVISION_BITS):
@@ -252,7 +285,7 @@ def _decoded(
     try:
         return decode(payloads)
     except msgspec.MsgspecError as error:
-        for revision, payload in zip(read.revisions, payloads, strict=True):
+        for revision, payload in zip(read.revisions, payloads, strict=False):
             try:
                 decode((payload,))
             except msgspec.MsgspecError as fault:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from holdfast.errors import InvalidArgument, InvalidMessage
 from holdfast.model.commit import Commit
@@ -14,7 +15,14 @@ from holdfast.model.message import Message, SyntheticMessage
 from holdfast.model.session import REVISION_BITS
 from holdfast.model.write import Creation, Reset, Write, WriteKind
 from holdfast.rules import codec
-from holdfast.rules.arguments import check_count, check_id, check_optional_count, check_optional_id
+from holdfast.rules.arguments import (
+    check_age,
+    check_count,
+    check_id,
+    check_label,
+    check_optional_count,
+    check_optional_id,
+)
 from holdfast.rules.history import History, Origin
 from holdfast.rules.saving import plan_saving
 from holdfast.store.reading import Reading
@@ -150,7 +158,7 @@ class Writing:
             tenant=self._tenant,
             session_id=check_id(session_id),
             kind=WriteKind.CREATE,
-            entries=(_meta(changes),) if changes else (),
+            entries=(meta_entry(changes),) if changes else (),
             creation=Creation.REQUIRED,
         )
 
@@ -160,13 +168,33 @@ class Writing:
             tenant=self._tenant,
             session_id=check_id(session_id),
             kind=WriteKind.CHANGE,
-            entries=(_meta(changes),),
+            entries=(meta_entry(changes),),
             creation=Creation.FORBIDDEN,
         )
 
     def rename(self, session_id: str, title: str | None) -> Write:
         """Change a session's title."""
         return self.change(session_id, {"title": _text(title, "title")})
+
+    def label(self, session_id: str, name: str, revision: int) -> Write:
+        """Give a revision of a session a name, or move the name to it."""
+        write = self.change(session_id, {"labels": {check_label(name): revision}})
+        return structs.replace(write, base_revision=revision)
+
+    def purge(self, session_id: str, floor: int) -> Write:
+        """Remove the generations of a session below a floor."""
+        return Write(
+            tenant=self._tenant,
+            session_id=session_id,
+            kind=WriteKind.PURGE,
+            creation=Creation.FORBIDDEN,
+            floor=floor,
+        )
+
+    def ended_by(self, older_than: timedelta | None) -> int | None:
+        """Return the time by which a generation has to have ended, in milliseconds."""
+        age = check_age(older_than, "older_than")
+        return None if age is None else self._sources.now_ms() - age // timedelta(milliseconds=1)
 
     def delete(self, session_id: str) -> Write:
         """Delete a session with everything that it has."""
@@ -209,7 +237,8 @@ def _require_whole(origin: Origin) -> None:
         )
 
 
-def _meta(changes: Mapping[str, Any]) -> NewEntry:
+def meta_entry(changes: Mapping[str, Any]) -> NewEntry:
+    """Return the entry that changes what is known about a session."""
     plain = codec.encodable(changes, "")
     return codec.new_entry(EntryKind.META, [codec.encode(plain)])
 

@@ -171,10 +171,12 @@ class SqliteBackend:
         """Count a tenant's sessions and entries, or one session's."""
         place = (tenant, session_id, session_id)
         with self._readers.snapshot() as connection:
-            sessions, messages = connection.execute(queries()["count_sessions"], place).fetchone()
+            sessions, messages, firsts = connection.execute(
+                queries()["count_sessions"], place
+            ).fetchone()
             entries, resets = connection.execute(queries()["count_messages"], place).fetchone()
             (activity,) = connection.execute(queries()["count_activity"], place).fetchone()
-        return Stats(sessions, messages, entries + activity, resets + sessions, self._size())
+        return Stats(sessions, messages, entries + activity, resets + firsts, self._size())
 
     def check(self) -> list[str]:
         """Return what SQLite's own integrity check finds."""

@@ -189,9 +189,9 @@ def _durability(connection: sqlite3.Connection) -> Finding:
 def _erasure(connection: sqlite3.Connection, holders: list[Holder] | None) -> Finding:
     row = connection.execute(queries()["store_value"], (ERASURE,)).fetchone()
     if row is None:
-        return Finding("erasure", "ok", "nothing of deleted sessions is left in the files")
+        return Finding("erasure", "ok", "nothing that was deleted or purged is left in the files")
     since = datetime.fromtimestamp(int(row[0]) / 1000, UTC)
-    what = f"deleted {since:%Y-%m-%d %H:%M} UTC, and bytes of it are still in the files"
+    what = f"deleted or purged {since:%Y-%m-%d %H:%M} UTC, and bytes of it are still in the files"
     hint = f"{_let_go(holders)}; the next write then erases them"
     return Finding("erasure", "warning", what, hint)
 

@@ -48,6 +48,11 @@ SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM messages
  WHERE revision > ? AND revision <= ? AND kind = 'message' ORDER BY revision;
 
+-- resets_after: The resets above a revision: each ended a generation, which may be purged.
+SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM messages
+ WHERE revision > ? AND revision <= ? AND kind = 'reset' ORDER BY revision;
+
 -- history: The message entries of a generation up to a revision, oldest first.
 SELECT revision, CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision;
@@ -68,7 +73,7 @@ SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM activity WHERE revision > ? AND revision <= ?
  ORDER BY 1 LIMIT ?;
 
--- delete_messages: A session that goes takes its messages.
+-- delete_messages: A session that goes takes its messages; a purge takes those below a floor.
 DELETE FROM messages WHERE revision > ? AND revision <= ?;
 
 -- delete_activity: A session that goes takes its activity.
@@ -100,8 +105,8 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
        created, updated, rank, title, user_id, agent_name, meta, labels
   FROM sessions WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?;
 
--- count_sessions: How many sessions and current messages a tenant has.
-SELECT count(*), coalesce(sum(message_count), 0)
+-- count_sessions: How many sessions a tenant has, current messages, and first generations.
+SELECT count(*), coalesce(sum(message_count), 0), coalesce(sum(floor = pk << 32), 0)
   FROM sessions WHERE tenant = ? AND (? IS NULL OR id = ?);
 
 -- count_messages: How many message entries and resets a tenant has.

@@ -13,12 +13,15 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 
+from msgspec.structs import replace
+
 from holdfast.errors import HoldfastError, Unavailable
-from holdfast.model.commit import Deletion, Erasure
+from holdfast.model.commit import Deletion, Erasure, Purge
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow, new_session
 from holdfast.model.write import KeyRow, Write, WriteKind
-from holdfast.rules.committing import decide, rank_after
+from holdfast.rules.committing import decide
+from holdfast.rules.decision import rank_after
 from holdfast.store.backend import Outcome
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import faults
@@ -132,11 +135,15 @@ class Writer:
         erasure: Erasure = self._erase() if due else "pending"
         if not batch.leaves_traces:
             return outcomes
-        deletion = Deletion(existed=True, erasure=erasure)
-        return [deletion if isinstance(o, Deletion) and o.existed else o for o in outcomes]
+        return [
+            replace(outcome, erasure=erasure)
+            if isinstance(outcome, Deletion | Purge) and outcome.erasure != "none"
+            else outcome
+            for outcome in outcomes
+        ]
 
     def _erase(self) -> Erasure:
-        """Overwrite what deleted sessions left behind, unless somebody still reads it.
+        """Overwrite what was deleted or purged, unless somebody still reads it.
 
         Deleting overwrites rows, but rows that moved between pages leave copies in the unused parts
         of both: only rewriting the file removes these. Then the write-ahead log is emptied. What
@@ -228,6 +235,8 @@ class _Batch:
         except HoldfastError as error:
             return error
         row = decision.session
+        if session is not None and row.floor > session.floor:
+            self._purge(row)
         self.sessions[place] = row
         self.deleted.discard(place)
         if session is None or row.pk in self._changed or _is_listed_otherwise(row, session):
@@ -242,7 +251,7 @@ class _Batch:
                 self._activity.append(entry)
         if decision.key is not None and write.key is not None:
             self._keys[row.pk, write.key] = decision.key
-        return decision.commit
+        return decision.answer
 
     def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
         """Return the row of a new session, with a key that none had before."""
@@ -267,6 +276,12 @@ class _Batch:
         rows = self._connection.execute(
             self._queries["messages_after"], (revision, session.revision)
         )
+        return [LogRow._make(row) for row in rows]
+
+    def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return the reset entries above a revision, the batch's own included."""
+        self.flush()
+        rows = self._connection.execute(self._queries["resets_after"], (revision, session.revision))
         return [LogRow._make(row) for row in rows]
 
     def flush(self) -> None:
@@ -325,11 +340,23 @@ class _Batch:
             self._connection.execute(self._queries[f"delete_{table}"], extent)
         for table in ("keys", "session"):
             self._connection.execute(self._queries[f"delete_{table}"], (session.pk,))
-        self._connection.execute(self._queries["put_store_value"], (ERASURE, str(self._now)))
+        self._leave_traces()
         self.sessions.pop(place, None)
         self.deleted.add(place)
-        self.leaves_traces = True
         return Deletion(existed=True, erasure="pending")
+
+    def _purge(self, session: SessionRow) -> None:
+        """Remove what lies below a session's new floor."""
+        self.flush()
+        extent = (session.start, session.floor - 1)
+        self._connection.execute(self._queries["delete_messages"], extent)
+        self._changed[session.pk] = session
+        self._leave_traces()
+
+    def _leave_traces(self) -> None:
+        """Remember that bytes are to be overwritten, also should this process end before."""
+        self._connection.execute(self._queries["put_store_value"], (ERASURE, str(self._now)))
+        self.leaves_traces = True
 
 
 def _is_listed_otherwise(row: SessionRow, old: SessionRow) -> bool:

@@ -26,13 +26,18 @@ pytest.register_assert_rewrite(
 )
 
 from holdfast.testing.conformance.cases import CASES  # noqa: E402 - after the rewriting is asked for
+from holdfast.testing.conformance.compacting import Compacting  # noqa: E402
 from holdfast.testing.conformance.deleting import Deleting  # noqa: E402
 from holdfast.testing.conformance.editing import Editing  # noqa: E402
 from holdfast.testing.conformance.endurance import Endurance  # noqa: E402
+from holdfast.testing.conformance.exporting import Exporting  # noqa: E402
 from holdfast.testing.conformance.input import BadInput  # noqa: E402
 from holdfast.testing.conformance.messages import Messages  # noqa: E402
+from holdfast.testing.conformance.points import Points  # noqa: E402
 from holdfast.testing.conformance.preconditions import Preconditions  # noqa: E402
+from holdfast.testing.conformance.purging import Purging  # noqa: E402
 from holdfast.testing.conformance.reading import Reading  # noqa: E402
+from holdfast.testing.conformance.rewinding import Forking, Rewinding  # noqa: E402
 from holdfast.testing.conformance.saving import Saving  # noqa: E402
 from holdfast.testing.conformance.sessions import Sessions  # noqa: E402
 from holdfast.testing.conformance.sharing import Sharing  # noqa: E402
@@ -54,6 +59,12 @@ SUITE: tuple[type[Conformance], ...] = (
     Saving,
     Editing,
     Reading,
+    Points,
+    Rewinding,
+    Forking,
+    Compacting,
+    Purging,
+    Exporting,
     Tools,
     Sessions,
     Deleting,
@@ -70,15 +81,21 @@ __all__ = [
     "SUITE",
     "BadInput",
     "Case",
+    "Compacting",
     "Conformance",
     "Deleting",
     "Editing",
     "Endurance",
+    "Exporting",
     "Face",
+    "Forking",
     "Messages",
     "OpenBackend",
+    "Points",
     "Preconditions",
+    "Purging",
     "Reading",
+    "Rewinding",
     "Saving",
     "Script",
     "Sessions",

@@ -136,7 +136,6 @@ class BadInput(Conformance):
         store.add_user_message("s", "a")
         for call in (
             lambda: store.get_chat_history("s", number),
-            lambda: store.get_chat_history("s", at=number),
             lambda: store.get_messages("s", number),
             lambda: store.read_entries("s", number),
             lambda: store.read_entries("s", 0, number),

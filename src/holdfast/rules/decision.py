@@ -1,0 +1,53 @@
+"""What a write comes to, and what the transaction tells whoever decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from holdfast.model.commit import Commit, Purge
+from holdfast.model.entry import LogRow
+from holdfast.model.session import SessionRow
+from holdfast.model.write import KeyRow
+
+
+class Log(Protocol):
+    """What a decision may ask of the transaction that it is made in."""
+
+    def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
+        """Add an empty session and return its row."""
+        ...
+
+    def next_rank(self, session: SessionRow, now: int) -> int:
+        """Return the rank of a session that changes: see `rank_after`."""
+        ...
+
+    def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return the message entries above a revision, in order, the batch's own included."""
+        ...
+
+    def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return the reset entries above a revision, in order, the batch's own included."""
+        ...
+
+
+class Decision(Struct):
+    """What to store for a write: its rows, the session's new row, and the answer.
+
+    Where the new row's floor is higher than the old one's, the messages and resets below it go.
+    """
+
+    answer: Commit | Purge
+    session: SessionRow
+    rows: list[LogRow]
+    key: KeyRow | None = None
+
+
+def rank_after(session: SessionRow, last: int, now: int) -> int:
+    """Return a session's rank in the order of change, where `last` is its tenant's highest.
+
+    The one that changed last keeps its rank. Ranks rise even if the clock goes back.
+    """
+    return last if session.rank == last > 0 else max(now, last + 1)
