@@ -45,13 +45,14 @@ print("holding", flush=True)
 sys.stdin.read()
 """
 AS_NOBODY = """
-import dataclasses, json, os, sys
+import json, os, sys
+import msgspec
 from pathlib import Path
 from holdfast.store.sqlite import diagnosis, migrations, queries
 queries.queries(), migrations.steps()
 os.setgid(65534); os.setuid(65534)
 found = diagnosis.diagnose(Path(sys.argv[1]), "a test")
-print(json.dumps([dataclasses.asdict(f) for f in found]))
+print(json.dumps(msgspec.to_builtins(found)))
 """
 
 
