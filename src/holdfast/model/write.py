@@ -18,6 +18,7 @@ class WriteKind(StrEnum):
     CREATE = "create"
     CHANGE = "change"
     DELETE = "delete"
+    INDEX = "index"
 
 
 class Creation(StrEnum):
@@ -40,7 +41,7 @@ class Reset(Struct, frozen=True):
 
 
 class Write(Struct, frozen=True, kw_only=True):
-    """One atomic change of one session.
+    """One atomic change of one session; to index is to fill the search index of a whole tenant.
 
     `expected_revision` must be the history's; `base_revision` must be a revision of this very
     session. `key` makes the write happen once, however often it is sent.

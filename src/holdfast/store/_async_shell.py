@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
 from holdfast.model.commit import Commit, Deletion
+from holdfast.model.search import Indexed
 from holdfast.model.write import Write
 from holdfast.store.engine import Engine
 
@@ -32,6 +33,12 @@ class AsyncShell:
         """Return once the session is gone."""
         outcome = await self._engine.commit_async(write, self._timeout_s)
         assert isinstance(outcome, Deletion)
+        return outcome
+
+    async def index(self, write: Write, timeout_s: float) -> Indexed:
+        """Return once a slice is in the search index."""
+        outcome = await self._engine.commit_async(write, timeout_s)
+        assert isinstance(outcome, Indexed)
         return outcome
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from holdfast.model.commit import Commit, Deletion
+from holdfast.model.search import Indexed
 from holdfast.model.write import Write
 from holdfast.store.engine import Engine
 
@@ -30,6 +31,12 @@ class SyncShell:
         """Return once the session is gone."""
         outcome = self._engine.commit(write, self._timeout_s)
         assert isinstance(outcome, Deletion)
+        return outcome
+
+    def index(self, write: Write, timeout_s: float) -> Indexed:
+        """Return once a slice is in the search index."""
+        outcome = self._engine.commit(write, timeout_s)
+        assert isinstance(outcome, Indexed)
         return outcome
 
     def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -9,11 +9,15 @@ from typing import Protocol, TypeAlias
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion
 from holdfast.model.entry import LogRow
+from holdfast.model.search import Found, Indexed, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
 
-Outcome: TypeAlias = Commit | Deletion | HoldfastError
+Done: TypeAlias = Commit | Deletion | Indexed
+"""What a write came to."""
+
+Outcome: TypeAlias = Done | HoldfastError
 """What one write of a batch came to; an error means that this write changed nothing."""
 
 
@@ -155,6 +159,14 @@ class Backend(Protocol):
 
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
+        ...
+
+    def lacking(self, tenant: str) -> int:
+        """Return about how many entries a search index lacks; 0 if there is none to be filled."""
+        ...
+
+    def search(self, wanted: Search) -> list[Found]:
+        """Return the messages that fit a query best, from one snapshot, indexed or not."""
         ...
 
     def check(self) -> list[str]:

@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
-from holdfast.model.commit import Commit, Deletion
 from holdfast.model.write import Write
-from holdfast.store.backend import Backend, Outcome
+from holdfast.store.backend import Backend, Done, Outcome
 from holdfast.store.deadlines import Deadlines
 from holdfast.store.pending import AsyncPending, Pending, State
 from holdfast.store.sources import Sources
@@ -70,7 +69,7 @@ class Engine:
 
     # Callers
 
-    def commit(self, write: Write, timeout_s: float) -> Commit | Deletion:
+    def commit(self, write: Write, timeout_s: float) -> Done:
         """Commit `write` from a thread; durable when this returns."""
         deadline = self._sources.monotonic_s() + timeout_s
         if not _in_event_loop():
@@ -81,7 +80,7 @@ class Engine:
         self._enqueue(pending)
         return _result(self._await_outcome(pending))
 
-    async def commit_async(self, write: Write, timeout_s: float) -> Commit | Deletion:
+    async def commit_async(self, write: Write, timeout_s: float) -> Done:
         """Commit `write` from a task; durable when this returns.
 
         A task that is cancelled while its write is queued has not written. Once the write is in
@@ -410,7 +409,7 @@ async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
             return error
 
 
-def _result(outcome: Outcome) -> Commit | Deletion:
+def _result(outcome: Outcome) -> Done:
     if isinstance(outcome, HoldfastError):
         raise outcome
     return outcome

@@ -34,6 +34,7 @@ from holdfast.testing.conformance.messages import Messages  # noqa: E402
 from holdfast.testing.conformance.preconditions import Preconditions  # noqa: E402
 from holdfast.testing.conformance.reading import Reading  # noqa: E402
 from holdfast.testing.conformance.saving import Saving  # noqa: E402
+from holdfast.testing.conformance.searching import Searching  # noqa: E402
 from holdfast.testing.conformance.sessions import Sessions  # noqa: E402
 from holdfast.testing.conformance.sharing import Sharing  # noqa: E402
 from holdfast.testing.conformance.steps import Case  # noqa: E402
@@ -57,6 +58,7 @@ SUITE: tuple[type[Conformance], ...] = (
     Tools,
     Sessions,
     Deleting,
+    Searching,
     Tenants,
     BadInput,
     Sharing,
@@ -81,6 +83,7 @@ __all__ = [
     "Reading",
     "Saving",
     "Script",
+    "Searching",
     "Sessions",
     "Sharing",
     "Subject",
