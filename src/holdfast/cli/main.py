@@ -9,6 +9,7 @@ from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
 from holdfast.cli.options import global_options
 from holdfast.cli.program import Program, show_help_alone
+from holdfast.cli.search import search
 from holdfast.cli.session import session
 from holdfast.cli.store import store_group
 
@@ -28,6 +29,7 @@ def cli(context: click.Context) -> None:
     show_help_alone(context)
 
 
+session.add_command(search)
 for command in (demo, session, store_group, doctor):
     cli.add_command(command)
 

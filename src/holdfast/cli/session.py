@@ -40,7 +40,7 @@ _COLUMNS = (
 @global_options
 @click.pass_context
 def session(context: click.Context) -> None:
-    """Look at sessions, rename them, delete them.
+    """Look at sessions, search them, rename them, delete them.
 
     Example: holdfast session show user-42
     """
