@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 import click
-from benchmarks import processes, reading, rewriting, starting, storing, writing
+from benchmarks import processes, reading, rewriting, searching, starting, storing, writing
 from benchmarks.figures import Ground, Measurement
 from benchmarks.machine import machine
 from benchmarks.report import Result, disk_spread, json_text, markdown, terminal_table, write_into
@@ -23,7 +23,7 @@ from rich.console import Console
 
 MEASUREMENTS: dict[str, Measurement] = {
     measurement.name: measurement
-    for group in (writing, processes, reading, storing, rewriting, starting)
+    for group in (writing, processes, reading, storing, rewriting, searching, starting)
     for measurement in group.MEASUREMENTS
 }
 ROUNDS = 7
