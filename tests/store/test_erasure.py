@@ -123,7 +123,7 @@ def test_an_index_is_erased_once_a_reader_has_gone(tmp_path: Path) -> None:
     assert indexed_traces(tmp_path) == []
 
 
-@pytest.mark.parametrize("damaged", ["messages", "search_data"])
+@pytest.mark.parametrize("damaged", ["messages", "words", "structure"])
 def test_an_index_that_words_cannot_be_taken_out_of_is_erased_whole(
     tmp_path: Path, damaged: str
 ) -> None:
@@ -135,7 +135,8 @@ def test_an_index_that_words_cannot_be_taken_out_of_is_erased_whole(
         if damaged == "messages":
             connection.execute("UPDATE messages SET crc = 1 WHERE payload LIKE '%Jukebox%'")
         else:
-            connection.execute("UPDATE search_data SET block = x'00' WHERE id > 10")
+            where = "id > 10" if damaged == "words" else "id = 10"
+            connection.execute(f"UPDATE search_data SET block = x'ffffffffff' WHERE {where}")
         connection.close()
         assert store.delete_session("secret-session").erasure == "done"
         assert indexed_traces(tmp_path) == []

@@ -15,13 +15,20 @@ from hypothesis import strategies as st
 import holdfast
 from holdfast import SearchHit, SessionStore
 from holdfast.errors import InvalidArgument, Unavailable
+from holdfast.model.commit import Commit, Deletion
 from holdfast.model.message import Message
+from holdfast.model.search import Indexed
+from holdfast.model.write import Write, WriteKind
 from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
+from holdfast.store.reading import Reading
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite.connections import plain_connection
-from holdfast.store.sqlite.indexing import SLICE
+from holdfast.store.sqlite import fulltext
+from holdfast.store.sqlite.backend import SqliteBackend
+from holdfast.store.sqlite.connections import Database, plain_connection
+from holdfast.store.sqlite.indexing import SLICE, Index
 from holdfast.store.sqlite.queries import queries
+from holdfast.store.writing import Writing
 from tests.store.opening import FailingConnection, failing_connection, sqlite_store
 
 WORDS = ("a", "b", "ab", "Ä", "東京", "が", "don't", "ß", "🙂", "x" * 120, "\u0301", "ก็", '"', "*")
@@ -255,6 +262,20 @@ def test_the_deadline(path: Path) -> None:
             pytest.fail("the index was never filled")
 
 
+def test_a_search_that_does_not_get_its_turn(path: Path) -> None:
+    """A search that has to write while somebody holds the file says so when its time is over."""
+    with sqlite_store(path, timeout_s=0.2) as store:
+        store.add_user_message("s", "needle")
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable) as caught:
+            store.search("needle")
+        assert caught.value.retryable
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert len(store.search("needle")) == 1
+
+
 # Without an index
 
 
@@ -351,12 +372,13 @@ def test_an_index_that_one_of_two_can_read(path: Path) -> None:
         assert found(other) == expected
         other.add_user_message("s0", "added needle")
         assert len(store.search("added")) == 1
-        assert other.delete_session("s0").erasure == "pending"
+        assert other.delete_session("s0").erasure == "done"
+        assert ask(path, "SELECT count(*) FROM search_docsize") == 0
         assert found(store) == found(other)
         assert store.search("added") == []
-        store.add_user_message("s1", "the next write erases")
         check_index(path)
-        assert ask(path, "SELECT count(*) FROM store WHERE name = 'erasure_pending'") == 0
+        assert other.delete_session("s1").erasure == "done"
+        assert found(store) == found(other)
 
 
 def ticking() -> Sources:
@@ -441,6 +463,39 @@ def test_a_damaged_index(path: Path, statement: str) -> None:
         assert store.verify()
 
 
+def test_a_damaged_index_in_a_batch(path: Path) -> None:
+    """Writes that share a commit with one that meets a damaged index are done all the same."""
+    with holdfast.connect(path) as store:
+        fill(store)
+        store.add_user_message("s0", "needle new")
+    damage(path, "UPDATE search_data SET block = x'ffffffffffffffff' WHERE id = 10")
+    sources = Sources()
+    backend = SqliteBackend(Database(path, "relaxed", 5.0, plain_connection), sources)
+    backend.open()
+    writing = Writing(Reading(backend, "default"), "default", sources)
+    writes = [
+        writing.add("new", [user("first")], path="{}", key="once"),
+        Write(tenant="default", session_id="", kind=WriteKind.INDEX),
+        writing.delete("s2"),
+        writing.add("new", [user("second")], path="{}"),
+    ]
+    assert backend.admit(wait=True)
+    added, indexed, deleted, later = backend.commit(writes)
+    backend.leave()
+    backend.close()
+    assert isinstance(added, Commit)
+    assert not added.replayed
+    assert isinstance(indexed, Indexed)
+    assert isinstance(deleted, Deletion)
+    assert isinstance(later, Commit)
+    with holdfast.connect(path) as store:
+        assert [m["content"] for m in store.get_chat_history("new")] == ["first", "second"]
+        assert not store.session_exists("s2")
+        assert len(store.search("first")) == 1
+        assert store.verify()
+    check_index(path)
+
+
 # Erasing
 
 
@@ -453,6 +508,49 @@ def test_a_session_that_others_delete(store: SessionStore, path: Path) -> None:
     left = [[hit for hit in hits if hit.session_id != "s0"] for hits in expected]
     assert [set(places(hits)) for hits in found(store)] == [set(places(hits)) for hits in left]
     check_index(path)
+
+
+def test_taking_out_a_session_that_goes_on(store: SessionStore, path: Path) -> None:
+    """What is taken out of the index is indexed again, as far as the session still has it."""
+    for name in "abc":
+        store.add_user_message(name, f"needle of {name}")
+    expected = store.search("needle")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    Index(connection).take_out("default", 1)
+    connection.execute("COMMIT")
+    connection.close()
+    assert ask(path, "SELECT count(*) FROM searched_messages") == 2
+    assert set(places(store.search("needle"))) == set(places(expected))
+    assert ask(path, "SELECT count(*) FROM searched_messages") == 3
+    check_index(path)
+
+
+# Tenants
+
+
+@pytest.mark.parametrize("fault", ["the index does not ask for the tenant", "rows change hands"])
+def test_tenants_are_told_apart_twice(
+    path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """If one of the two checks of the tenant failed, the other one would still hold."""
+    with (
+        holdfast.connect(path, tenant="a") as one,
+        holdfast.connect(path, tenant="b") as other,
+    ):
+        one.add_user_message("s", "needle of one")
+        other.add_user_message("s", "needle of other")
+        one.search("needle")
+        other.search("needle")
+        if fault == "rows change hands":
+            damage(path, "UPDATE sessions SET tenant = 'c' WHERE tenant = 'a'")
+            damage(path, "UPDATE sessions SET tenant = 'a' WHERE tenant = 'b'")
+            assert one.search("needle") == []
+        else:
+            expression = fulltext.expression
+            monkeypatch.setattr(fulltext, "expression", lambda _, query: expression("b", query))
+            assert one.search("needle") == []
+            assert len(other.search("needle")) == 1
 
 
 def test_planted_fault_in_the_mark(store: SessionStore, path: Path) -> None:

@@ -15,11 +15,13 @@ from unicodedata import ucd_3_2_0 as unicode
 MAX_WORD = 100
 """Characters of a word that count. What is longer is no word that people look for."""
 
-# Thai, Lao, Tibetan, Myanmar, Khmer; then from the radicals over kana and ideographs to Yi (but
-# not the letters of Hangul), compatibility ideographs, and the planes of rarer ideographs.
-_SPACELESS = re.compile(
-    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3190-\ua4cf\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
+_SPACELESS = (
+    range(0x0E00, 0x10A0),  # Thai, Lao, Tibetan, Myanmar
+    range(0x1780, 0x1800),  # Khmer
+    range(0x2E80, 0x3130),  # radicals, kana, Bopomofo
+    range(0x3190, 0xA4D0),  # ideographs, Yi; Hangul, which has spaces, lies on both sides
+    range(0xF900, 0xFB00),  # ideographs, for compatibility
+    range(0x20000, 0x40000),  # rarer ideographs
 )
 _CHUNK = re.compile(r"\S+")  # white space always parts words
 _HEBREW_AND_ARABIC_POINTS = range(10, 36)
@@ -83,7 +85,7 @@ def _folded(character: str) -> str:
         return f" {character} "
     plain = unicode.normalize("NFKD", unicode.normalize("NFKD", character).casefold())
     kept = unicode.normalize("NFC", "".join(map(_part, plain)))
-    return _SPACELESS.sub(r" \g<0> ", kept)
+    return "".join(f" {c} " if any(ord(c) in each for each in _SPACELESS) else c for c in kept)
 
 
 def _part(character: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.search import Indexed, Search, SearchHit
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules.arguments import check_limit, check_optional_id
@@ -81,6 +81,12 @@ class CatchUp:
 
     def failed(self, error: HoldfastError) -> None:
         """Do without the index if it cannot be written, else raise."""
-        if error.code not in _GO_ON_WITHOUT:
+        if error.code in _GO_ON_WITHOUT:
+            self._lacking = 0
+        elif isinstance(error, OutcomeUnknown):
+            raise Unavailable(
+                f"the search index could not be brought up to date: {error.message}",
+                hint="search again; no message is concerned",
+            ) from error
+        else:
             raise error
-        self._lacking = 0

@@ -60,7 +60,11 @@ class Index:
             return self._fill(tenant)
 
     def take_out(self, tenant: str, pk: int) -> None:
-        """Take out all that the index has of a session: what is deleted may not stay there."""
+        """Take out all that the index has of a session: what goes from the log may not stay here.
+
+        Its bytes stay until the index is merged, so whoever takes something out has the file erased
+        afterwards. A session that goes on is indexed again by the next search.
+        """
         if self._value("indexed_until", pk) is None:
             return
         if not fulltext.has_index(self._connection):
@@ -71,6 +75,7 @@ class Index:
             while not self._take_out(tenant, pk, _ANY_REVISION):
                 self._left = SLICE
             self._connection.execute(self._queries["drop_indexed_until"], (pk,))
+            self._connection.execute(self._queries["lower_search_mark"], (pk, tenant))
 
     def forget(self) -> None:
         """Forget that anything is in the index; whoever fills it next begins a new one."""
@@ -95,7 +100,7 @@ class Index:
         if fulltext.has_index(self._connection):
             if self._value("is_indexed"):
                 return
-            self._connection.execute(self._queries["drop_index"])
+            _drop(self._connection)
         self.forget()
         self._connection.execute(self._queries["make_index"])
 
@@ -172,16 +177,37 @@ class Index:
 
 
 def tidy(connection: sqlite3.Connection) -> None:
-    """Leave nothing in the index of what was taken out of it; what was forgotten, goes."""
+    """Leave nothing in the index of what was taken out of it; one that was forgotten, goes."""
     if not connection.execute(queries()["has_index"]).fetchone()[0]:
         return
-    if connection.execute(queries()["is_indexed"]).fetchone()[0]:
+    if connection.execute(queries()["is_indexed"]).fetchone()[0] and fulltext.has_fts5(connection):
         try:
             connection.execute(queries()["optimise_index"])
         except sqlite3.DatabaseError as error:
             if not fulltext.is_damaged(error):
                 raise
-            Index(connection).forget()
         else:
             return
-    connection.execute(queries()["drop_index"])
+    Index(connection).forget()
+    _drop(connection)
+
+
+def _drop(connection: sqlite3.Connection) -> None:
+    """Drop the index. One that FTS5 cannot open is emptied by hand first, or only that without it.
+
+    FTS5 keeps its words in plain tables, and what is left in them then is an index of nothing.
+    """
+    has_fts5 = fulltext.has_fts5(connection)
+    if has_fts5:
+        try:
+            connection.execute(queries()["drop_index"])
+        except sqlite3.DatabaseError as error:
+            if not fulltext.is_damaged(error):
+                raise
+        else:
+            return
+    for part in ("words", "terms", "sizes"):
+        connection.execute(queries()[f"empty_index_{part}"])
+    connection.execute(queries()["put_empty_index"])
+    if has_fts5:
+        connection.execute(queries()["drop_index"])

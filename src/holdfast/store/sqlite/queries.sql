@@ -128,6 +128,18 @@ CREATE VIRTUAL TABLE search USING fts5(tenant, text, content = '', tokenize = 'a
 -- drop_index: An index that nothing is in, or nothing that could still be taken out.
 DROP TABLE IF EXISTS search;
 
+-- empty_index_words: Of FTS5's own tables, the words.
+DELETE FROM search_data;
+
+-- empty_index_terms: And where they begin.
+DELETE FROM search_idx;
+
+-- empty_index_sizes: And how many there are.
+DELETE FROM search_docsize;
+
+-- put_empty_index: What FTS5 puts into a new index.
+INSERT INTO search_data (id, block) VALUES (1, x''), (10, x'00000000000000');
+
 -- optimise_index: Merge the index into one piece, which has nothing of what was taken out.
 INSERT INTO search (search) VALUES ('optimize');
 
@@ -180,6 +192,10 @@ DELETE FROM searched_tenants;
 INSERT INTO searched_tenants (tenant, rank)
 SELECT ?, ? FROM pragma_user_version WHERE user_version >= 2
     ON CONFLICT (tenant) DO UPDATE SET rank = excluded.rank;
+
+-- lower_search_mark: A session is to be looked at again.
+UPDATE searched_tenants SET rank = min(rank, (SELECT rank FROM sessions WHERE pk = ?))
+ WHERE tenant = ?;
 
 -- stale_sessions: Sessions that changed since they were indexed, and up to where the index has them.
 SELECT s.pk, s.id, s.base, s.history_revision, s.rank, coalesce(i.revision, 0)

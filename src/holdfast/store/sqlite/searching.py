@@ -19,11 +19,14 @@ _UNLIMITED = -1
 
 
 def lacking(connection: sqlite3.Connection, tenant: str) -> int:
-    """Return about how many entries the index lacks; 0 if this SQLite can have none."""
+    """Return about how many entries the index lacks; 0 if this SQLite can have none.
+
+    A session that was cleared counts too: what it was is still in the index.
+    """
     if not fulltext.has_fts5(connection):
         return 0
     stale = _stale(connection, "stale_sessions", tenant, None)
-    return sum(session.history_revision - session.after for session in stale)
+    return sum(max(1, session.history_revision - session.after) for session in stale)
 
 
 def search(connection: sqlite3.Connection, wanted: Search) -> list[Found]:
