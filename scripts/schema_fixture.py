@@ -92,6 +92,7 @@ def _fill(store: holdfast.SessionStore) -> None:
     store.add_user_message("gone", "deleted")
     store.delete_session("gone")
     store.add_user_message("gone", "made again")
+    store.search("hello")  # which fills the search index
 
 
 def _scripted() -> Sources:

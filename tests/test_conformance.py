@@ -158,6 +158,10 @@ class TestDeleting(conformance.Deleting):
     """What goes is gone, and nothing of it fits what comes after."""
 
 
+class TestSearching(conformance.Searching):
+    """A search finds every message of the current histories that fits, and nothing else."""
+
+
 class TestTenants(conformance.Tenants):
     """The tenant is part of every name."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast._version import __version__
 from holdfast.model.commit import Commit, Deletion, Purge
+from holdfast.model.search import SearchHit
 from holdfast.model.session import Page, SessionInfo
 from holdfast.rules.history import History
 from holdfast.store.connect import connect, connect_async, get_default_session_store
@@ -26,6 +27,7 @@ __all__ = [
     "History",
     "Page",
     "Purge",
+    "SearchHit",
     "SessionInfo",
     "SessionStore",
     "__version__",

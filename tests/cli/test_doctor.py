@@ -111,6 +111,7 @@ def test_a_sound_store(path: Path) -> None:
         "schema",
         "durability",
         "erasure",
+        "search",
         "integrity",
         "wal",
         "locks",
@@ -221,6 +222,30 @@ def test_a_rollback_journal(path: Path) -> None:
     assert bad(findings) == ["durability"]
     assert findings["durability"].level == "warning"
     assert "(delete) with synchronous=EXTRA" in findings["durability"].what
+
+
+def test_a_sqlite_without_fts5(path: Path) -> None:
+    """A SQLite that has no full-text index is a warning: searching works, and is slow."""
+
+    class Plain(sqlite3.Connection):
+        def execute(self, statement: str, *rest: Any) -> sqlite3.Cursor:
+            return super().execute(statement.replace("'fts5'", "'none'"), *rest)
+
+    def plain(name: str) -> sqlite3.Connection:
+        return sqlite3.connect(name, isolation_level=None, factory=Plain)
+
+    findings = found(path, factory=plain)
+    assert bad(findings) == ["search"]
+    assert findings["search"].level == "warning"
+    assert "no FTS5" in findings["search"].what
+
+
+def test_the_search_index(path: Path) -> None:
+    """Doctor says how many messages are in the search index."""
+    assert "0 messages" in found(path)["search"].what
+    with holdfast.connect(path) as store:
+        store.search("rain")
+    assert "3 messages" in found(path)["search"].what
 
 
 def test_durability_that_is_not_given(path: Path) -> None:

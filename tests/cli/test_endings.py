@@ -20,6 +20,7 @@ COMMANDS = [
     ["session"],
     ["session", "list"],
     ["session", "show"],
+    ["session", "search"],
     ["session", "rename"],
     ["session", "delete"],
     ["session", "fork"],

@@ -11,11 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import holdfast
 from holdfast.errors import Conflict
 from holdfast.model.message import Message
+from holdfast.model.search import Search, SearchHit
+from holdfast.rules.search import Scan
+from holdfast.store.searching import Searching
 from holdfast.store.sources import Sources
+from holdfast.store.sqlite import searching as sqlite_searching
 
 SESSION = "race"
 DELAY_S = 0.005
@@ -223,6 +228,50 @@ def read(worker: Worker) -> None:
     worker.say("reads", reads)
 
 
+def late_hits(searching: Searching, wanted: Search) -> list[SearchHit]:
+    """Look late: what others do between the filling of the index and the look into it, happens."""
+    time.sleep(2 * DELAY_S)
+    return _hits(searching, wanted)
+
+
+_hits = Searching.hits
+
+
+def add_and_search(worker: Worker) -> None:
+    """Add a message and search for it at once; tell of each that is not found exactly once."""
+    with patch.object(Searching, "hits", late_hits):
+        for number in range(worker.count):
+            text = f"{worker.name}:{number}"
+            worker.store.add_message(SESSION, "user", text)
+            hits = worker.store.search(text)
+            if [hit.snippet for hit in hits] != [text]:
+                worker.say("missed", number, len(hits))
+
+
+def add_and_search_in_the_index(worker: Worker) -> None:
+    """The same, but look only into the index: it lacks what others rewrite meanwhile."""
+    with patch.object(sqlite_searching, "_scan", lambda _, __, wanted: Scan(wanted.query)):
+        add_and_search(worker)
+
+
+def search(worker: Worker) -> None:
+    """Search in a loop; tell of hits that stand twice, and of searches that find fewer."""
+    most = searches = 0
+    while not worker.stopped:
+        hits = worker.store.search("add*", limit=100_000)
+        places = {(hit.session_id, hit.revision, hit.index) for hit in hits}
+        if len(places) < len(hits) or len(hits) < most:
+            worker.say("strange", len(places), len(hits), most)
+        most = len(hits)
+        searches += 1
+    worker.say("searches", searches)
+
+
+def search_once(worker: Worker) -> None:
+    """Search for everything."""
+    worker.say("found", len(worker.store.search("said", limit=100_000)))
+
+
 ROLES: dict[str, Callable[[Worker], None]] = {
     role.__name__: role
     for role in (
@@ -239,6 +288,10 @@ ROLES: dict[str, Callable[[Worker], None]] = {
         replace,
         clear_and_add,
         read,
+        add_and_search,
+        add_and_search_in_the_index,
+        search,
+        search_once,
     )
 }
 

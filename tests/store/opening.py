@@ -19,10 +19,13 @@ from holdfast.store.sqlite.connections import ConnectionFactory, Database, plain
 
 
 def sqlite_store(
-    path: Path, factory: ConnectionFactory = plain_connection, timeout_s: float = 5.0
+    path: Path,
+    factory: ConnectionFactory = plain_connection,
+    timeout_s: float = 5.0,
+    sources: Sources | None = None,
 ) -> SessionStore:
     """Open a SQLite store whose connections a test makes."""
-    sources = Sources()
+    sources = sources or Sources()
     backend = SqliteBackend(Database(path, "full", timeout_s, factory), sources)
     backend.open()
     return SessionStore(Engine(backend, sources), "default", sources, timeout_s)

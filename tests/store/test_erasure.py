@@ -51,6 +51,112 @@ def test_no_byte_of_a_deleted_session_is_left(tmp_path: Path) -> None:
     assert traces(tmp_path) == []
 
 
+WORDS = ("zyxwv", "quizzify", "jukebox", "東")
+"""Words that nothing else in the files is like, as the index holds them."""
+
+
+def indexed_traces(folder: Path) -> list[str]:
+    """Return the words whose ends stand in a file: an index leaves out how neighbours begin."""
+    return [
+        f"{word} in {file.name}"
+        for file in sorted(folder.iterdir())
+        for word in WORDS
+        if word[-4:].encode() in file.read_bytes()
+    ]
+
+
+def fill_and_index(store: SessionStore) -> None:
+    """Say the words in a session between others, in several steps, searching after each."""
+    for number in range(12):
+        for name in ("before", "secret-session", "zafter"):
+            said = f"{' '.join(WORDS).title()} " if name == "secret-session" else "harmless "
+            store.add_messages(
+                name, [{"role": "user", "content": f"{said} {n} filler"} for n in range(40)]
+            )
+        store.search("filler")
+        if number % 3 == 2:
+            kept = store.get_chat_history("secret-session")[30:]
+            store.set_chat_history("secret-session", kept)
+
+
+def test_no_word_of_a_deleted_session_is_left_in_the_index(tmp_path: Path) -> None:
+    """No file holds a word of it, though the index held them all; others are found as before."""
+    with holdfast.connect(tmp_path / "a.db") as store:
+        fill_and_index(store)
+        assert store.search(WORDS[0])
+        assert indexed_traces(tmp_path)
+        assert len(store.search("harmless", limit=2000)) == 960
+        assert store.delete_session("secret-session").erasure == "done"
+        assert indexed_traces(tmp_path) == []
+        assert store.search(WORDS[0]) == []
+        assert len(store.search("harmless", limit=2000)) == 960
+        assert store.verify()
+    assert indexed_traces(tmp_path) == []
+
+
+def test_no_word_of_a_purged_generation_is_left_in_the_index(tmp_path: Path) -> None:
+    """Purging takes words of earlier histories out of the index; the current one is found."""
+    with holdfast.connect(tmp_path / "a.db") as store:
+        fill_and_index(store)
+        store.set_chat_history("secret-session", [{"role": "user", "content": "harmless now"}])
+        assert indexed_traces(tmp_path)
+        assert store.purge("secret-session").erasure == "done"
+        assert indexed_traces(tmp_path) == []
+        assert store.search(WORDS[0]) == []
+        assert [hit.session_id for hit in store.search("harmless now")] == ["secret-session"]
+        assert store.verify()
+    assert indexed_traces(tmp_path) == []
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_planted_fault_in_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, merged: bool
+) -> None:
+    """The scan catches an index whose words were taken out but which was not merged."""
+    if not merged:
+        monkeypatch.setattr("holdfast.store.sqlite.writer.tidy", lambda _: None)
+    with holdfast.connect(tmp_path / "a.db") as store:
+        fill_and_index(store)
+        store.delete_session("secret-session")
+    assert (indexed_traces(tmp_path) == []) is merged
+
+
+def test_an_index_is_erased_once_a_reader_has_gone(tmp_path: Path) -> None:
+    """While somebody reads an old state of the index its words stay; then they go."""
+    path = tmp_path / "a.db"
+    with holdfast.connect(path) as store:
+        fill_and_index(store)
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM search WHERE search MATCH 'jukebox'").fetchone()
+        assert store.delete_session("secret-session").erasure == "pending"
+        assert store.search("jukebox") == []
+        assert indexed_traces(tmp_path)
+        reader.execute("COMMIT")
+        reader.close()
+    assert indexed_traces(tmp_path) == []
+
+
+@pytest.mark.parametrize("damaged", ["messages", "words", "structure"])
+def test_an_index_that_words_cannot_be_taken_out_of_is_erased_whole(
+    tmp_path: Path, damaged: str
+) -> None:
+    """If an entry or the index is damaged, deleting erases all of the index, and it grows again."""
+    path = tmp_path / "a.db"
+    with holdfast.connect(path) as store:
+        fill_and_index(store)
+        connection = sqlite3.connect(path, isolation_level=None)
+        if damaged == "messages":
+            connection.execute("UPDATE messages SET crc = 1 WHERE payload LIKE '%Jukebox%'")
+        else:
+            where = "id > 10" if damaged == "words" else "id = 10"
+            connection.execute(f"UPDATE search_data SET block = x'ffffffffff' WHERE {where}")
+        connection.close()
+        assert store.delete_session("secret-session").erasure == "done"
+        assert indexed_traces(tmp_path) == []
+        assert len(store.search("harmless", limit=2000)) == 960
+
+
 def test_a_reader_delays_the_erasure_which_is_remembered(tmp_path: Path) -> None:
     """While somebody reads an old state its bytes must stay; they go with the next chance."""
     path = tmp_path / "a.db"

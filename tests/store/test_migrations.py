@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,22 @@ def test_an_old_store_goes_on(fixture: Path) -> None:
         assert store.verify()
 
 
+def test_an_old_store_is_searched(fixture: Path) -> None:
+    """Whatever a store of an older version holds is found, in each tenant what is its own."""
+    with holdfast.connect(fixture) as store:
+        assert [hit.snippet for hit in store.search("hello ada")] == ["Hello Ada! ☕"]
+        assert len(store.search("line", limit=1000)) == 200
+        assert store.search("forgotten OR deleted") == store.search("tenant") == []
+    with holdfast.connect(fixture, tenant="other") as store:
+        assert [hit.session_id for hit in store.search("tenant")] == ["ada"]
+
+
 def test_the_same_schema_as_a_new_store(fixture: Path, tmp_path: Path) -> None:
-    """A store that was brought up to date has the very schema of a new one."""
-    holdfast.connect(fixture).close()
-    holdfast.connect(tmp_path / "new.db").close()
+    """A store that was brought up to date has the very schema of a new one, its index too."""
+    for path in (fixture, tmp_path / "new.db"):
+        with holdfast.connect(path) as store:
+            store.add_user_message("s", "Hello")
+            store.search("hello")
     assert schema(fixture) == schema(tmp_path / "new.db")
     assert state(fixture) == state(tmp_path / "new.db") == (migrations.newest(),) * 2
 
@@ -183,6 +196,40 @@ def test_the_old_code_goes_on_beside_a_prepared_schema(old: Path, tmp_path: Path
         assert store.verify()
 
 
+def test_the_old_code_changes_a_store_that_the_new_code_searches(old: Path) -> None:
+    """Beside old code, which knows of no rank and no index, a search still finds what is there."""
+    run("--before", old)
+    with holdfast.connect(old, migrate=False) as store:
+        assert len(store.search("line", limit=1000)) == 200
+        connection = sqlite3.connect(old)
+        pk, revision, ordinal = connection.execute(
+            "SELECT pk, revision + 1, message_count FROM sessions WHERE id = 'long'"
+        ).fetchone()
+        payload = '{"role":"user","content":"a needle"}'
+        connection.execute(
+            "INSERT INTO messages (revision, kind, ordinal, attempt, at, payload, crc) "
+            "VALUES (?, 'message', ?, 0, 1, ?, ?)",
+            (revision, ordinal, payload, zlib.crc32(payload.encode())),
+        )
+        connection.execute(
+            "UPDATE sessions SET revision = ?, history_revision = ?, message_count = ? + 1 "
+            "WHERE pk = ?",
+            (revision, revision, ordinal, pk),
+        )
+        connection.commit()
+        assert [hit.session_id for hit in store.search("needle")] == ["long"]
+        connection.execute("DELETE FROM messages WHERE revision >> 32 = ?", (pk,))
+        connection.execute("DELETE FROM sessions WHERE pk = ?", (pk,))
+        connection.commit()
+        connection.close()
+        assert store.search("line") == store.search("needle") == []
+        assert len(store.search("hello")) == 1
+    run(None, old)  # which gives other ranks
+    with holdfast.connect(old) as store:
+        store.add_user_message("tools", "a needle")
+        assert [hit.session_id for hit in store.search("needle")] == ["tools"]
+
+
 def test_several_processes_bring_one_store_up_to_date(old: Path) -> None:
     """Processes that open an old store at the same time all get it, and it is migrated once."""
     workers = [
@@ -196,9 +243,10 @@ def test_several_processes_bring_one_store_up_to_date(old: Path) -> None:
 
 def test_the_command_says_what_it_did(old: Path) -> None:
     """`store migrate` names the versions, and says so when there is nothing to do."""
-    assert "schema version 1 before, 2 now" in run(None, old)
-    assert "is up to date: schema version 2" in run(None, old)
-    assert json.loads(run("--json", old))["now"] == {"version": 2, "prepared": 2}
+    newest = migrations.newest()
+    assert f"schema version 1 before, {newest} now" in run(None, old)
+    assert f"is up to date: schema version {newest}" in run(None, old)
+    assert json.loads(run("--json", old))["now"] == {"version": newest, "prepared": newest}
 
 
 def test_other_files_are_not_migrated(tmp_path: Path) -> None:

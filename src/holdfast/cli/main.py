@@ -11,6 +11,7 @@ from holdfast.cli.options import global_options
 from holdfast.cli.past import fork, label, rewind
 from holdfast.cli.program import Program, show_help_alone
 from holdfast.cli.purging import purge
+from holdfast.cli.search import search
 from holdfast.cli.session import session
 from holdfast.cli.store import store_group
 from holdfast.cli.transfer import export_command, import_command
@@ -31,7 +32,7 @@ def cli(context: click.Context) -> None:
     show_help_alone(context)
 
 
-for command in (fork, rewind, label):
+for command in (search, fork, rewind, label):
     session.add_command(command)
 store_group.add_command(purge)
 for command in (demo, session, export_command, import_command, store_group, doctor):

@@ -46,7 +46,7 @@ _COLUMNS = (
 @global_options
 @click.pass_context
 def session(context: click.Context) -> None:
-    """Look at sessions, change them, delete them.
+    """Look at sessions, search them, change them, delete them.
 
     Example: holdfast session show user-42
     """

@@ -21,6 +21,7 @@ class WriteKind(StrEnum):
     COMPACT = "compact"
     PURGE = "purge"
     DELETE = "delete"
+    INDEX = "index"
 
 
 class Creation(StrEnum):
@@ -59,7 +60,7 @@ class Restored(Struct, frozen=True):
 
 
 class Write(Struct, frozen=True, kw_only=True):
-    """One atomic change of one session.
+    """One atomic change of one session; to index is to fill the search index of a whole tenant.
 
     `expected_revision` must be the history's; `base_revision` must be a revision of this very
     session. `key` makes the write happen once, however often it is sent. `floor` is the reset below

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion, Purge
+from holdfast.model.search import Indexed
 from holdfast.model.write import Write
 from holdfast.store.engine import Engine
 
@@ -40,6 +41,12 @@ class AsyncShell:
         commits = (self._engine.commit_async(write, self._timeout_s) for write in writes)
         outcomes = await asyncio.gather(*commits, return_exceptions=True)
         return [_purged(outcome) for outcome in outcomes]
+
+    async def index(self, write: Write, timeout_s: float) -> Indexed:
+        """Return once a slice is in the search index."""
+        outcome = await self._engine.commit_async(write, timeout_s)
+        assert isinstance(outcome, Indexed)
+        return outcome
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read on a reader thread."""

@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion, Purge
+from holdfast.model.search import Indexed
 from holdfast.model.write import Write
 from holdfast.store.engine import Engine
 
@@ -37,6 +38,12 @@ class SyncShell:
         """Return once everything is purged, or was refused."""
         outcomes = self._engine.commit_together(writes, self._timeout_s)
         return [_purged(outcome) for outcome in outcomes]
+
+    def index(self, write: Write, timeout_s: float) -> Indexed:
+        """Return once a slice is in the search index."""
+        outcome = self._engine.commit(write, timeout_s)
+        assert isinstance(outcome, Indexed)
+        return outcome
 
     def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read."""

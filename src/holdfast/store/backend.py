@@ -10,11 +10,12 @@ from msgspec import Struct
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.entry import LogRow
+from holdfast.model.search import Found, Indexed, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
 
-Result: TypeAlias = Commit | Deletion | Purge
+Result: TypeAlias = Commit | Deletion | Purge | Indexed
 """What a write that happened answers."""
 
 Outcome: TypeAlias = Result | HoldfastError
@@ -154,6 +155,14 @@ class Backend(Protocol):
 
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
+        ...
+
+    def lacking(self, tenant: str) -> int:
+        """Return about how many entries a search index lacks; 0 if there is none to be filled."""
+        ...
+
+    def search(self, wanted: Search) -> list[Found]:
+        """Return the messages that fit a query best, from one snapshot, indexed or not."""
         ...
 
     def check(self) -> list[str]:

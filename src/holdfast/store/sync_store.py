@@ -19,6 +19,7 @@ from holdfast.errors import (
 from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.entry import Entry
 from holdfast.model.message import Message
+from holdfast.model.search import SearchHit
 from holdfast.model.session import Page, Point, SessionInfo
 from holdfast.model.stats import Stats
 from holdfast.rules.history import History
@@ -27,6 +28,7 @@ from holdfast.store._sync_shell import SyncShell
 from holdfast.store.copying import Copying
 from holdfast.store.engine import Engine
 from holdfast.store.reading import Reading
+from holdfast.store.searching import Searching
 from holdfast.store.sources import Sources
 from holdfast.store.walking import Walking
 from holdfast.store.writing import Save, Writing
@@ -50,6 +52,7 @@ class SessionStore:
         self._walking = Walking(engine.backend, self._reading, tenant)
         self._writing = Writing(self._reading, tenant, sources)
         self._copying = Copying(self._reading, tenant, sources)
+        self._searching = Searching(engine.backend, tenant, sources, timeout_s)
         self._tenant = tenant
 
     @property
@@ -178,6 +181,23 @@ class SessionStore:
         `SessionNotFound`, also if `after` is a revision of a deleted session with this id.
         """
         return self._shell.read(self._reading.entries, session_id, after, limit)
+
+    def search(self, query: str, *, user_id: str | None = None, limit: int = 20) -> list[SearchHit]:
+        """Return messages of the current histories that hold all words of a query, the best first.
+
+        Words match whatever their case and accents; "words in quotes" stand next to each other, and
+        `begin*` finds what begins so. `user_id` restricts to the sessions of a user. Sees every
+        message that was acknowledged before. It is the one reader that writes: it brings the search
+        index up to date. Raises `InvalidArgument` if the query has no word.
+        """
+        wanted = self._searching.wanted(query, user_id, limit)
+        catch_up = self._shell.read(self._searching.catch_up)
+        while catch_up.due:
+            try:
+                catch_up.done(self._shell.index(catch_up.write, catch_up.remaining_s()))
+            except HoldfastError as error:
+                catch_up.failed(error)
+        return self._shell.read(self._searching.hits, wanted)
 
     # Changing a history
 

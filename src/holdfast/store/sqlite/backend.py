@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from holdfast.model.entry import LogRow
+from holdfast.model.search import Found, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
@@ -20,7 +21,7 @@ from holdfast.store.backend import (
     SchemaState,
 )
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite import faults
+from holdfast.store.sqlite import faults, searching
 from holdfast.store.sqlite.connections import Database
 from holdfast.store.sqlite.queries import queries
 from holdfast.store.sqlite.readers import Readers
@@ -177,6 +178,16 @@ class SqliteBackend:
             entries, resets = connection.execute(queries()["count_messages"], place).fetchone()
             (activity,) = connection.execute(queries()["count_activity"], place).fetchone()
         return Stats(sessions, messages, entries + activity, resets + firsts, self._size())
+
+    def lacking(self, tenant: str) -> int:
+        """Return about how many entries the search index lacks."""
+        with self._readers.snapshot() as connection:
+            return searching.lacking(connection, tenant)
+
+    def search(self, wanted: Search) -> list[Found]:
+        """Return the messages that fit a query best, indexed or not."""
+        with self._readers.snapshot() as connection:
+            return searching.search(connection, wanted)
 
     def check(self) -> list[str]:
         """Return what SQLite's own integrity check finds."""

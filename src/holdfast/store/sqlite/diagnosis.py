@@ -16,7 +16,7 @@ from pathlib import Path
 
 from holdfast.errors import HoldfastError
 from holdfast.store.diagnosis import Finding, Limits, megabytes, surroundings
-from holdfast.store.sqlite import faults, migrations
+from holdfast.store.sqlite import faults, fulltext, migrations
 from holdfast.store.sqlite.connections import (
     APPLICATION_ID,
     ConnectionFactory,
@@ -138,6 +138,7 @@ def _inside(database: Database, holders: list[Holder] | None) -> Iterator[Findin
             if schema.level == "ok":
                 yield _durability(connection)
                 yield _erasure(connection, holders)
+                yield _search(connection)
             yield _integrity(connection)
     except sqlite3.Error as error:
         yield _failed(faults.translated(error, database.location))
@@ -194,6 +195,15 @@ def _erasure(connection: sqlite3.Connection, holders: list[Holder] | None) -> Fi
     what = f"deleted or purged {since:%Y-%m-%d %H:%M} UTC, and bytes of it are still in the files"
     hint = f"{_let_go(holders)}; the next write then erases them"
     return Finding("erasure", "warning", what, hint)
+
+
+def _search(connection: sqlite3.Connection) -> Finding:
+    if not fulltext.has_fts5(connection):
+        what = "this Python's SQLite has no FTS5, so a search reads every message"
+        return Finding("search", "warning", what, "use a Python whose SQLite was built with FTS5")
+    indexed = _number(connection, queries()["count_indexed"])
+    what = f"the index has {indexed:,} messages; whoever searches adds what it lacks"
+    return Finding("search", "ok", what)
 
 
 def _integrity(connection: sqlite3.Connection) -> Finding:

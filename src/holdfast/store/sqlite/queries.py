@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
+MAX_CHUNK = 64
 _VALUES = re.compile(r"VALUES (\((?:[^()]|\([^()]*\))*\))")
 _BLOCK = re.compile(r"^-- (\w+): .*\n((?:(?!^-- \w+: ).*\n?)*)", re.MULTILINE)
 
@@ -25,3 +29,16 @@ def bulk(name: str, rows: int) -> str:
     loop takes up to 5 ms: so a batch runs few statements, however many writes it holds.
     """
     return _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * rows), queries()[name])
+
+
+def run_bulk(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Run a statement for all rows, in chunks of few sizes: each is prepared once."""
+    if len(rows) == 1:
+        connection.execute(bulk(name, 1), rows[0])
+        return
+    start = 0
+    while start < len(rows):
+        size = min(MAX_CHUNK, 1 << ((len(rows) - start).bit_length() - 1))
+        values = tuple(chain.from_iterable(rows[start : start + size]))
+        connection.execute(bulk(name, size), values)
+        start += size

@@ -128,3 +128,116 @@ INSERT INTO store (name, value) VALUES (?, ?)
 
 -- drop_store_value: Something that is not true any more.
 DELETE FROM store WHERE name = ?;
+
+-- has_fts5: Whether this SQLite has the full-text index.
+SELECT count(*) FROM pragma_module_list WHERE name = 'fts5';
+
+-- has_index: Whether somebody has made the search index.
+SELECT count(*) FROM sqlite_master WHERE name = 'search';
+
+-- make_index: The search index. Words come to it ready-made, with spaces between them.
+CREATE VIRTUAL TABLE search USING fts5(tenant, text, content = '', tokenize = 'ascii');
+
+-- drop_index: An index that nothing is in, or nothing that could still be taken out.
+DROP TABLE IF EXISTS search;
+
+-- empty_index_words: Of FTS5's own tables, the words.
+DELETE FROM search_data;
+
+-- empty_index_terms: And where they begin.
+DELETE FROM search_idx;
+
+-- empty_index_sizes: And how many there are.
+DELETE FROM search_docsize;
+
+-- put_empty_index: What FTS5 puts into a new index.
+INSERT INTO search_data (id, block) VALUES (1, x''), (10, x'00000000000000');
+
+-- optimise_index: Merge the index into one piece, which has nothing of what was taken out.
+INSERT INTO search (search) VALUES ('optimize');
+
+-- index_words: The words of messages, and whose they are.
+INSERT INTO search (rowid, tenant, text) VALUES (?, ?, ?);
+
+-- index_messages: Where these messages stand in the log.
+INSERT INTO searched_messages (id, revision, at, words) VALUES (?, ?, ?, ?);
+
+-- unindex_words: Take words out, which have to be the same.
+INSERT INTO search (search, rowid, tenant, text) VALUES ('delete', ?, ?, ?);
+
+-- unindex_messages: Of messages that were taken out.
+DELETE FROM searched_messages WHERE id BETWEEN ? AND ?;
+
+-- indexed_entries: Entries of a session up to a revision that the index has.
+SELECT m.revision, m.ordinal, m.at, CAST(m.payload AS BLOB), m.crc
+  FROM (SELECT DISTINCT revision FROM searched_messages
+         WHERE id BETWEEN ? AND ? AND revision <= ? LIMIT ?)
+  LEFT JOIN messages m USING (revision);
+
+-- unindexed_entries: Message entries of a session between two revisions.
+SELECT revision, ordinal, at, CAST(payload AS BLOB), crc
+  FROM messages
+ WHERE revision > ? AND revision <= ? AND kind = 'message' ORDER BY revision LIMIT ?;
+
+-- indexed_until: Up to which revision a session is in the index.
+SELECT revision FROM searched_sessions WHERE session = ?;
+
+-- put_indexed_until: The same, set.
+INSERT INTO searched_sessions (session, revision) VALUES (?, ?)
+    ON CONFLICT (session) DO UPDATE SET revision = excluded.revision;
+
+-- drop_indexed_until: A session that is not in the index any more.
+DELETE FROM searched_sessions WHERE session = ?;
+
+-- is_indexed: Whether anything is in the index.
+SELECT count(*) FROM (SELECT 1 FROM searched_sessions LIMIT 1);
+
+-- forget_messages: With the next two: what is in the index is not known any more.
+DELETE FROM searched_messages;
+
+-- forget_sessions: See above.
+DELETE FROM searched_sessions;
+
+-- forget_tenants: See above.
+DELETE FROM searched_tenants;
+
+-- put_search_mark: Below which rank all is indexed; none beside version 1's code, which ranks nothing.
+INSERT INTO searched_tenants (tenant, rank)
+SELECT ?, ? FROM pragma_user_version WHERE user_version >= 2
+    ON CONFLICT (tenant) DO UPDATE SET rank = excluded.rank;
+
+-- lower_search_mark: A session is to be looked at again.
+UPDATE searched_tenants SET rank = min(rank, (SELECT rank FROM sessions WHERE pk = ?))
+ WHERE tenant = ?;
+
+-- stale_sessions: Sessions that changed since they were indexed, and up to where the index has them.
+SELECT s.pk, s.id, s.base, s.history_revision, s.rank, coalesce(i.revision, 0)
+  FROM sessions s LEFT JOIN searched_sessions i ON i.session = s.pk
+ WHERE s.tenant = ?
+   AND s.rank >= coalesce((SELECT rank FROM searched_tenants WHERE tenant = s.tenant), 0)
+   AND s.history_revision > max(coalesce(i.revision, 0), s.pk << 32)
+   AND (? IS NULL OR s.user_id = ?)
+ ORDER BY s.rank LIMIT ?;
+
+-- all_sessions: Every session of a tenant, or a user's, as if nothing were indexed.
+SELECT s.pk, s.id, s.base, s.history_revision, s.rank, 0
+  FROM sessions s
+ WHERE s.tenant = ? AND (? IS NULL OR s.user_id = ?)
+ ORDER BY s.rank LIMIT ?;
+
+-- search: The messages that the index finds, the best first.
+SELECT s.id, s.pk, p.id, p.revision, p.at
+  FROM search f
+  JOIN searched_messages p ON p.id = f.rowid
+  JOIN sessions s ON s.pk = p.id >> 32
+ WHERE search MATCH ? AND s.tenant = ? AND p.revision > s.base AND (? IS NULL OR s.user_id = ?)
+ ORDER BY bm25(search, 0.0, 1.0), p.at DESC, p.revision DESC, p.id DESC LIMIT ?;
+
+-- found_entry: An entry that the index knows.
+SELECT ordinal, CAST(payload AS BLOB), crc FROM messages WHERE revision = ?;
+
+-- count_indexed: How many messages the index has, and how many words they have.
+SELECT count(*), coalesce(sum(words), 0) FROM searched_messages;
+
+-- count_holding: How many messages in the index have a phrase.
+SELECT count(*) FROM search WHERE search MATCH ?;

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain
 
 from msgspec.structs import replace
 
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.commit import Deletion, Erasure, Purge
 from holdfast.model.entry import EntryKind, LogRow
+from holdfast.model.search import Indexed
 from holdfast.model.session import SessionRow, new_session
 from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules.committing import decide
@@ -26,10 +26,10 @@ from holdfast.store.backend import Outcome
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import faults
 from holdfast.store.sqlite.connections import Database
-from holdfast.store.sqlite.queries import bulk, queries
+from holdfast.store.sqlite.indexing import Index, IndexUseless, tidy
+from holdfast.store.sqlite.queries import queries, run_bulk
 
 MAX_CACHED = 4096
-MAX_CHUNK = 64
 ERASURE = "erasure_pending"
 ERASE_AGAIN_S = 1.0
 SLOW_ERASURE_S = 0.1
@@ -86,6 +86,8 @@ class Writer:
             outcomes = batch.do_all(writes)
         except BaseException as error:
             self.finish()
+            if isinstance(error, IndexUseless):
+                return self._commit_without_index(writes)
             alone = len(writes) == 1
             if isinstance(error, sqlite3.Error) and (alone or faults.is_about_the_disk(error)):
                 raise faults.translated(error, self._database.location) from error
@@ -107,6 +109,23 @@ class Writer:
             return Unavailable(
                 f"session {write.session_id!r} cannot take this write: {error!r}", retryable=False
             )
+
+    def _commit_without_index(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Forget the search index, and commit the writes again: none of them needs it."""
+        if not self.begin():
+            raise Unavailable(f"{self._database.location} cannot be written just now")
+        try:
+            Index(self.connection).forget()
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self.finish()
+            raise faults.translated(error, self._database.location) from error
+        return [
+            Indexed(0, complete=True)
+            if write.kind is WriteKind.INDEX
+            else self._commit_singly(write)
+            for write in writes
+        ]
 
     def _commit_batch(self, batch: _Batch) -> None:
         version = self._data_version
@@ -146,14 +165,18 @@ class Writer:
         """Overwrite what was deleted or purged, unless somebody still reads it.
 
         Deleting overwrites rows, but rows that moved between pages leave copies in the unused parts
-        of both: only rewriting the file removes these. Then the write-ahead log is emptied. What
-        cannot be done now is remembered in the file, shown by doctor, and tried again. A file that
-        takes long to rewrite is rewritten so seldom that it costs a twentieth of the time.
+        of both: only rewriting the file removes these, and only merging the search index what was
+        taken out of it. Then the write-ahead log is emptied. What cannot be done now is remembered
+        in the file, shown by doctor, and tried again. A file that takes long to rewrite is
+        rewritten so seldom that it costs a twentieth of the time.
         """
         started = self._sources.monotonic_s()
         self._erase_again_at = started + ERASE_AGAIN_S
         try:
-            if not (self._empty_log() and self._rewrite() and self._empty_log()):
+            if not self._empty_log():
+                return "pending"
+            tidy(self.connection)
+            if not (self._rewrite() and self._empty_log()):
                 return "pending"
             self.connection.execute(queries()["drop_store_value"], (ERASURE,))
         except Exception:  # noqa: BLE001 - it stays due; the batch before it is durable
@@ -223,6 +246,9 @@ class _Batch:
 
     def do(self, write: Write) -> Outcome:
         """Decide one write; what it adds is written with the whole batch."""
+        if write.kind is WriteKind.INDEX:
+            self.flush()
+            return Index(self._connection).fill(write.tenant)
         place = (write.tenant, write.session_id)
         session = self._session(place)
         if write.kind is WriteKind.DELETE:
@@ -287,33 +313,21 @@ class _Batch:
     def flush(self) -> None:
         """Write everything that was decided so far."""
         if self._messages:
-            self._run("insert_messages", self._messages)
+            run_bulk(self._connection, "insert_messages", self._messages)
         if self._activity:
-            self._run("insert_activity", self._activity)
+            run_bulk(self._connection, "insert_activity", self._activity)
         if self._keys:
             rows = [
                 (pk, key, k.kind, k.revision, k.kept, self._now)
                 for (pk, key), k in self._keys.items()
             ]
-            self._run("insert_keys", rows)
+            run_bulk(self._connection, "insert_keys", rows)
         if self._changed:
-            self._run("put_sessions", list(self._changed.values()))
+            run_bulk(self._connection, "put_sessions", list(self._changed.values()))
         if self._moved:
-            self._run("move_sessions", list(self._moved.values()))
+            run_bulk(self._connection, "move_sessions", list(self._moved.values()))
         self._messages, self._activity = [], []
         self._keys, self._changed, self._moved = {}, {}, {}
-
-    def _run(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Run a statement for all rows, in chunks of few sizes: each is prepared once."""
-        if len(rows) == 1:
-            self._connection.execute(bulk(name, 1), rows[0])
-            return
-        start = 0
-        while start < len(rows):
-            size = min(MAX_CHUNK, 1 << ((len(rows) - start).bit_length() - 1))
-            values = tuple(chain.from_iterable(rows[start : start + size]))
-            self._connection.execute(bulk(name, size), values)
-            start += size
 
     def _session(self, place: Place) -> SessionRow | None:
         if place in self.deleted:
@@ -335,6 +349,7 @@ class _Batch:
         if session is None:
             return Deletion(existed=False, erasure="none")
         self.flush()
+        Index(self._connection).take_out(session.tenant, session.pk)
         for table in ("messages", "activity"):
             extent = (session.start, session.revision)
             self._connection.execute(self._queries[f"delete_{table}"], extent)
@@ -349,6 +364,7 @@ class _Batch:
         """Remove what lies below a session's new floor."""
         self.flush()
         extent = (session.start, session.floor - 1)
+        Index(self._connection).take_out(session.tenant, session.pk, session.floor - 1)
         self._connection.execute(self._queries["delete_messages"], extent)
         self._changed[session.pk] = session
         self._leave_traces()

@@ -39,6 +39,7 @@ from holdfast.testing.conformance.purging import Purging  # noqa: E402
 from holdfast.testing.conformance.reading import Reading  # noqa: E402
 from holdfast.testing.conformance.rewinding import Forking, Rewinding  # noqa: E402
 from holdfast.testing.conformance.saving import Saving  # noqa: E402
+from holdfast.testing.conformance.searching import Searching  # noqa: E402
 from holdfast.testing.conformance.sessions import Sessions  # noqa: E402
 from holdfast.testing.conformance.sharing import Sharing  # noqa: E402
 from holdfast.testing.conformance.steps import Case  # noqa: E402
@@ -68,6 +69,7 @@ SUITE: tuple[type[Conformance], ...] = (
     Tools,
     Sessions,
     Deleting,
+    Searching,
     Tenants,
     BadInput,
     Sharing,
@@ -98,6 +100,7 @@ __all__ = [
     "Rewinding",
     "Saving",
     "Script",
+    "Searching",
     "Sessions",
     "Sharing",
     "Subject",
