@@ -16,14 +16,14 @@ import sys
 import threading
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.write import Write
 from holdfast.store.backend import Backend, Outcome, Result
 from holdfast.store.deadlines import Deadlines
-from holdfast.store.pending import AsyncPending, Pending, State
+from holdfast.store.pending import AnyPending, AsyncPending, Pending, PostedPending, State
 from holdfast.store.sources import Sources
 
 if TYPE_CHECKING:  # asyncio is slow to import, and those who use it have it already
@@ -35,11 +35,21 @@ IDLE_S = 1.0
 READERS = 4
 CLOSE_STEP_S = 0.05
 FORK_WAIT_S = 5.0
+BEAT_S = 0.1
+POST_TIMEOUT_S = 30.0
 COMMITTER = "the committer"
 
 _LoopDeadlines: TypeAlias = (
     "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines[AsyncPending]]"
 )
+
+
+class Beating(Protocol):
+    """Something that has to do a little at regular times, such as a turn that streams."""
+
+    def beat(self, now: float) -> None:
+        """Do it, without waiting; `now` is the store's monotonic clock, in seconds."""
+        ...
 
 
 class Engine:
@@ -57,7 +67,7 @@ class Engine:
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._settled = threading.Condition(self._lock)
-        self._queue: deque[Pending | AsyncPending] = deque()
+        self._queue: deque[AnyPending] = deque()
         self._holder: object = None  # of the token: a caller's ticket, the committer, or nobody
         self._holding_thread = 0
         self._committer: threading.Thread | None = None
@@ -65,6 +75,8 @@ class Engine:
         self._forking: object = None
         self._readers: ThreadPoolExecutor | None = None
         self._left_to_committer = False
+        self._beating: set[Beating] = set()
+        self._next_beat = 0.0
         self._deadlines: _LoopDeadlines = weakref.WeakKeyDictionary()
 
     # Callers
@@ -116,6 +128,27 @@ class Engine:
             raise asyncio.CancelledError(_last_word(outcome)) from None
         finally:
             deadlines.forget(pending)
+
+    def post(self, write: Write, settled: Callable[[Outcome], None]) -> None:
+        """Queue a write and return at once; its outcome goes to `settled`, on the committer.
+
+        What is posted is committed in the order of posting, and before what is committed later.
+        """
+        deadline = self._sources.monotonic_s() + POST_TIMEOUT_S
+        self._enqueue(PostedPending(write, deadline, settled))
+
+    def attach(self, beating: Beating) -> None:
+        """Call `beating.beat` at every beat, on the committer thread, until it is detached."""
+        with self._lock:
+            self._require_open()
+            self._beating.add(beating)
+            self._start_committer()
+            self._news.notify()
+
+    def detach(self, beating: Beating) -> None:
+        """Stop calling `beating`."""
+        with self._lock:
+            self._beating.discard(beating)
 
     @property
     def readers(self) -> ThreadPoolExecutor:
@@ -204,7 +237,7 @@ class Engine:
                 self._call_committer()
             self._settled.notify_all()
 
-    def _enqueue(self, pending: Pending | AsyncPending) -> None:
+    def _enqueue(self, pending: AnyPending) -> None:
         with self._lock:
             self._require_open()
             if isinstance(pending, Pending) and self._is_in_own_commit():
@@ -225,21 +258,24 @@ class Engine:
     def _call_committer(self) -> None:
         """Give the token to the committer thread, and start it if there is none."""
         self._holder = COMMITTER
-        if self._committer is not None:
-            self._news.notify()
-            return
-        thread = threading.Thread(
-            target=self._run_committer, name="holdfast-committer", daemon=True
-        )
         try:
-            thread.start()
+            self._start_committer()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             self._holder = None
             waiting = self._take_batch()
             self._publish(waiting, [_no_thread(error) for _ in waiting])
             self._in_flight = False
         else:
-            self._committer = thread
+            self._news.notify()
+
+    def _start_committer(self) -> None:
+        if self._committer is not None:
+            return
+        thread = threading.Thread(
+            target=self._run_committer, name="holdfast-committer", daemon=True
+        )
+        thread.start()
+        self._committer = thread
 
     def _require_open(self) -> None:
         if self._closed:
@@ -283,10 +319,13 @@ class Engine:
     def _run_committer(self) -> None:
         while True:
             with self._lock:
-                if not self._news.wait_for(lambda: self._holder is COMMITTER, IDLE_S):
+                called = self._news.wait_for(lambda: self._holder is COMMITTER, self._rest_s())
+                if not called and not self._beating:
                     self._committer = None
                     return
-            self._drain()
+            if called:
+                self._drain()
+            self._beat()
             if self._left_to_committer:
                 self.backend.close()
                 return
@@ -301,9 +340,27 @@ class Engine:
                     self._settled.notify_all()
                     return
             self._commit_batch()
+            self._beat()
+
+    def _rest_s(self) -> float:
+        """Return how long the committer may rest if nobody calls it."""
+        if not self._beating:
+            return IDLE_S
+        return max(0.0, self._next_beat - self._sources.monotonic_s())
+
+    def _beat(self) -> None:
+        """Call whatever beats, if it is time; all beat together, so that they share commits."""
+        now = self._sources.monotonic_s()
+        with self._lock:
+            if not self._beating or now < self._next_beat:
+                return
+            beating = list(self._beating)
+            self._next_beat = now - now % BEAT_S + BEAT_S
+        for one in beating:
+            one.beat(now)
 
     def _commit_batch(self) -> None:
-        batch: list[Pending | AsyncPending] = []
+        batch: list[AnyPending] = []
         outcomes: Sequence[Outcome]
         try:
             if not self.backend.admit(wait=True):
@@ -333,8 +390,8 @@ class Engine:
                 return
             self._queue.popleft().state = State.WITHDRAWN
 
-    def _take_batch(self) -> list[Pending | AsyncPending]:
-        batch: list[Pending | AsyncPending] = []
+    def _take_batch(self) -> list[AnyPending]:
+        batch: list[AnyPending] = []
         with self._lock:
             while self._queue and len(batch) < MAX_BATCH:
                 pending = self._queue.popleft()
@@ -345,7 +402,7 @@ class Engine:
         return batch
 
     def _publish(
-        self, batch: Sequence[Pending | AsyncPending], outcomes: Sequence[Outcome]
+        self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome]
     ) -> None:
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[AsyncPending]] = defaultdict(list)
         for pending, outcome in zip(batch, outcomes, strict=True):
@@ -353,6 +410,8 @@ class Engine:
             pending.state = State.DONE
             if isinstance(pending, Pending):
                 pending.signal.release()
+            elif isinstance(pending, PostedPending):
+                pending.settled(outcome)
             else:
                 by_loop[pending.loop].append(pending)
         for loop, done in by_loop.items():
@@ -375,7 +434,7 @@ class Engine:
             return pending.outcome
         return _not_sent() if self._withdraw(pending) else _not_answered()
 
-    def _withdraw(self, pending: Pending | AsyncPending) -> bool:
+    def _withdraw(self, pending: AnyPending) -> bool:
         """Take a write out of the queue; false if its batch has started."""
         with self._lock:
             if pending.state is not State.QUEUED:

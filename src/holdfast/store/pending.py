@@ -7,8 +7,9 @@ written. From there it is `IN_FLIGHT`, and only the batch's outcome says what be
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from holdfast.model.write import Write
 from holdfast.store.backend import Outcome
@@ -40,6 +41,19 @@ class Pending:
         self.signal.acquire()
 
 
+class PostedPending:
+    """A queued write that nobody waits for: its outcome goes to a function, on the committer."""
+
+    __slots__ = ("deadline", "outcome", "settled", "state", "write")
+
+    def __init__(self, write: Write, deadline: float, settled: Callable[[Outcome], None]) -> None:
+        self.write = write
+        self.deadline = deadline
+        self.state = State.QUEUED
+        self.outcome: Outcome | None = None
+        self.settled = settled
+
+
 class AsyncPending:
     """A queued write of a task, whose future is set in its own event loop."""
 
@@ -52,3 +66,6 @@ class AsyncPending:
         self.outcome: Outcome | None = None
         self.loop = loop
         self.future: asyncio.Future[Outcome] = loop.create_future()
+
+
+AnyPending: TypeAlias = Pending | PostedPending | AsyncPending

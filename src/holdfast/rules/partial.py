@@ -1,0 +1,108 @@
+"""What a turn leaves when it is closed: its shown text as a message, its entry, its unknown usage.
+
+The text that a crashed worker had flushed stands in deltas. Those after the turn's last whole
+message are what was shown of the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast.model.entry import EntryKind, LogRow, NewEntry
+from holdfast.model.message import Message
+from holdfast.model.turn import Reason, TurnStatus, Usage
+from holdfast.rules import codec
+from holdfast.rules.repair import exchanges
+
+SUPERSEDED = "Superseded: the conversation went on before this call was answered."
+
+
+def turn_entry(turn: str, attempt: int, status: TurnStatus, **facts: Any) -> NewEntry:
+    """Return the entry that says how far a turn has come."""
+    known = {name: value for name, value in facts.items() if value is not None}
+    payload = {"turn": turn, "attempt": attempt, "status": status.value, **known}
+    return codec.new_entry(EntryKind.TURN, [codec.encode(payload)]).within(turn, attempt)
+
+
+def delta_entry(turn: str, attempt: int, call: int, offset: int, text: str) -> NewEntry:
+    """Return the entry of streamed text; `offset` counts the characters of its call before it."""
+    payload = {"call": call, "offset": offset, "text": text}
+    return codec.new_entry(EntryKind.DELTA, [codec.encode(payload)]).within(turn, attempt)
+
+
+def usage_entry(turn: str, attempt: int, usage: Usage) -> NewEntry:
+    """Return the entry of one model call's token counts."""
+    payload = {
+        "call": usage.call,
+        "model": usage.model,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "unknown": usage.unknown,
+    }
+    return codec.new_entry(EntryKind.USAGE, [codec.encode(payload)]).within(turn, attempt)
+
+
+def interrupted_message(turn: str, attempt: int, text: str, now: int) -> Message:
+    """Return the message that keeps what was shown of an answer that was not finished."""
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    return {
+        "role": "assistant",
+        "content": text,
+        "metadata": {"state": "interrupted"},
+        "id": f"msg_{turn}.{attempt}",
+        "created_at": f"{moment:%Y-%m-%dT%H:%M:%S}.{now % 1000:03}Z",
+    }
+
+
+def shown_text(rows: Iterable[LogRow]) -> str:
+    """Return the text that was streamed after the last whole message among these rows."""
+    calls: dict[int, str] = {}
+    for row in rows:
+        if row.kind == EntryKind.MESSAGE:
+            calls.clear()
+        elif row.kind == EntryKind.DELTA:
+            delta = codec.decode_object(row.payload)
+            before = calls.get(delta["call"], "")[: delta["offset"]]
+            calls[delta["call"]] = before + delta["text"]
+    return "".join(calls.values())
+
+
+def closing_entries(
+    turn: str, attempt: int, rows: Sequence[LogRow], now: int
+) -> Iterable[NewEntry]:
+    """Yield what closes an attempt whose worker died: `rows` are the log since it began."""
+    own = [row for row in rows if row.turn == turn and row.attempt == attempt]
+    text = shown_text(own)
+    if text:
+        line = codec.encode(interrupted_message(turn, attempt, text, now))
+        yield codec.new_entry(EntryKind.MESSAGE, [line]).within(turn, attempt)
+    if _streamed_after_last_usage(own):
+        yield usage_entry(turn, attempt, Usage(call="recovered", unknown=True))
+    yield turn_entry(turn, attempt, TurnStatus.INTERRUPTED, reason=Reason.CRASHED.value)
+
+
+def superseding_entries(
+    turn: str, attempt: int, said: Sequence[LogRow], now: int
+) -> Iterable[NewEntry]:
+    """Yield what closes a turn that waited for an answer which will not come."""
+    messages = codec.decode_whole([row.payload for row in said]) if said else []
+    for calls in exchanges(messages).values():
+        for number, (call, found) in enumerate(calls):
+            if found is None:
+                message = interrupted_message(turn, attempt, SUPERSEDED, now)
+                message |= {"role": "tool", "tool_call_id": call, "id": f"{message['id']}.{number}"}
+                line = codec.encode(message)
+                yield codec.new_entry(EntryKind.MESSAGE, [line]).within(turn, attempt)
+    yield turn_entry(turn, attempt, TurnStatus.INTERRUPTED, reason=Reason.SUPERSEDED.value)
+
+
+def _streamed_after_last_usage(rows: Sequence[LogRow]) -> bool:
+    for row in reversed(rows):
+        if row.kind == EntryKind.USAGE:
+            return False
+        if row.kind == EntryKind.DELTA:
+            return True
+    return False

@@ -1,0 +1,320 @@
+"""What a write does to a session's turn: opening, writing inside, closing, interrupting, recovering.
+
+Safety is the token's: a commit inside a turn checks the fence and never the time, and whoever takes
+a turn over raises the fence. The clock only decides whether a worker counts as alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from holdfast.errors import Conflict, LeaseLost
+from holdfast.model.commit import Commit
+from holdfast.model.entry import EntryKind, LogRow
+from holdfast.model.message import Message
+from holdfast.model.session import SessionRow
+from holdfast.model.turn import (
+    Busy,
+    Held,
+    Holding,
+    Interrupting,
+    Opened,
+    Opening,
+    Reason,
+    Recovering,
+    Signalled,
+    Ticket,
+    Token,
+    TurnAction,
+    TurnStatus,
+)
+from holdfast.model.write import KeyRow, Write, WriteKind
+from holdfast.rules import codec
+from holdfast.rules.change import Change
+from holdfast.rules.decision import Decision, Log
+from holdfast.rules.partial import closing_entries, superseding_entries, turn_entry
+
+TICKET_MS = 2_000
+"""A place in the line of those who wait lapses unless it is renewed within this time."""
+
+
+def decide_turn(
+    write: Write,
+    action: TurnAction,
+    session: SessionRow | None,
+    recorded: KeyRow | None,
+    now: int,
+    log: Log,
+) -> Decision:
+    """Return what a write does to a session's turn, or raise why it does nothing."""
+    if isinstance(action, Opening):
+        if session is None:
+            session = log.create_session(write.tenant, write.session_id, now)
+        return _Opening(write, action, session, now, log).decide(recorded)
+    if isinstance(action, Holding):
+        return _hold(write, action, session, now, log)
+    if session is None:
+        return Decision(Signalled(Commit(0, 0), happened=False), None, [])
+    if isinstance(action, Interrupting):
+        return _interrupt(action, session, now)
+    if isinstance(action, Recovering):
+        return _recover(session, now, log)
+    assert_never(action)
+
+
+def is_alive(session: SessionRow, now: int) -> bool:
+    """Say whether a running turn's lease holds; a clock that went back ends it too."""
+    return now < session.lease_until <= now + session.lease_ttl
+
+
+def _is_running(session: SessionRow) -> bool:
+    return session.turn_status == TurnStatus.RUNNING
+
+
+class _Opening:
+    """One attempt to open a turn."""
+
+    def __init__(
+        self, write: Write, opening: Opening, session: SessionRow, now: int, log: Log
+    ) -> None:
+        self.write = write
+        self.opening = opening
+        self.session = session
+        self.now = now
+        self.log = log
+
+    def decide(self, recorded: KeyRow | None) -> Decision:
+        session, opening = self.session, self.opening
+        turn, attempt, first = opening.turn, 1, None
+        if recorded is not None:
+            turn = self._recorded_turn(recorded)
+            entries = [codec.decode_object(row.payload) for row in self._turn_rows(turn)]
+            first, attempt = entries[0], entries[-1]["attempt"] + 1
+            if session.open_turn == turn:
+                if session.turn_status == TurnStatus.WAITING and opening.resume != turn:
+                    return self._replayed(turn, entries)
+                if _is_running(session) and is_alive(session, self.now):
+                    return self._busy(same=True)
+            elif not _is_to_be_repeated(entries[-1]):
+                return self._replayed(turn, entries)
+        elif opening.resume is not None:
+            turn = opening.resume
+            entries = [codec.decode_object(row.payload) for row in self._turn_rows(turn)]
+            first, attempt = entries[0], entries[-1]["attempt"] + 1
+        blocked = self._blocked(turn)
+        if blocked is not None:
+            return blocked
+        return self._open(turn, attempt, first)
+
+    def _recorded_turn(self, recorded: KeyRow) -> str:
+        if recorded.kind != WriteKind.TURN or recorded.turn is None:
+            raise Conflict(
+                f"key {self.write.key!r} was used in session {self.write.session_id!r} "
+                f"to {recorded.kind}, not for a turn",
+                code="key_reused",
+                hint="give each request a key of its own",
+            )
+        return recorded.turn
+
+    def _turn_rows(self, turn: str) -> Sequence[LogRow]:
+        rows = self.log.turn_rows(self.session, turn)
+        if not rows:
+            raise Conflict(
+                f"session {self.write.session_id!r} has no turn {turn!r}", code="no_turn"
+            )
+        return rows
+
+    def _blocked(self, turn: str) -> Decision | None:
+        """Return the answer if the session is taken, or others stood in line before us."""
+        session = self.session
+        if session.open_turn is not None and session.open_turn != turn:
+            if _is_running(session) and is_alive(session, self.now):
+                return self._busy()
+            if session.turn_status == TurnStatus.WAITING and not self.opening.supersede:
+                return self._busy()
+        mine = self._ticket()
+        if any(other.number < mine.number for other in self._others()):
+            return self._busy()
+        return None
+
+    def _others(self) -> list[Ticket]:
+        tickets = self.log.tickets(self.session)
+        return [t for t in tickets if t.id != self.opening.ticket and t.expires > self.now]
+
+    def _ticket(self) -> Ticket:
+        """Return our place in the line, the last one if we had none yet, renewed."""
+        tickets = self.log.tickets(self.session)
+        number = next((t.number for t in tickets if t.id == self.opening.ticket), None)
+        if number is None:
+            number = max((t.number for t in tickets), default=0) + 1
+        return Ticket(self.opening.ticket or "", number, self.now + TICKET_MS)
+
+    def _busy(self, *, same: bool = False) -> Decision:
+        session = self.session
+        answer = Busy(
+            session.open_turn or "",
+            session.lease_owner or "",
+            session.lease_until,
+            session.fence,
+            waiting=session.turn_status == TurnStatus.WAITING,
+            same=same,
+        )
+        stands = self.opening.ticket is not None and not same and not answer.waiting
+        return Decision(answer, session, [], ticket=self._ticket() if stands else None)
+
+    def _replayed(self, turn: str, entries: Sequence[dict[str, Any]]) -> Decision:
+        session, last = self.session, entries[-1]
+        commit = Commit(session.history_revision, session.history_revision, replayed=True)
+        answer = Opened(
+            commit,
+            Token(session.pk, 0),
+            turn,
+            last["attempt"],
+            entries[0]["prompt"],
+            TurnStatus(last["status"]),
+            replayed=True,
+        )
+        return Decision(answer, session, [])
+
+    def _open(self, turn: str, attempt: int, first: dict[str, Any] | None) -> Decision:
+        opening = self.opening
+        change = Change(self.session, self.now, self.log)
+        if self.session.open_turn is not None and opening.resume is None:
+            _close_open_turn(change, self.log)
+        prompt = () if self._has_prompt(first, change) else self.write.entries
+        start = change.history_revision if not prompt else change.revision + 1 + len(prompt)
+        if first is not None and not prompt:
+            start = first["prompt"]
+        change.add(
+            turn_entry(
+                turn,
+                attempt,
+                TurnStatus.RUNNING,
+                worker=opening.worker,
+                prompt=start,
+                key=self.write.key,
+            )
+        )
+        for new in prompt:
+            change.add(new.within(turn, attempt))
+        session = change.session()._replace(
+            fence=self.session.fence + 1,
+            lease_until=self.now + opening.ttl_ms,
+            lease_ttl=opening.ttl_ms,
+            lease_owner=opening.worker,
+            open_turn=turn,
+            open_attempt=attempt,
+            turn_status=TurnStatus.RUNNING.value,
+        )
+        commit = Commit(session.revision, session.history_revision)
+        answer = Opened(commit, Token(session.pk, session.fence), turn, attempt, start)
+        key = None
+        if self.write.key is not None:
+            key = KeyRow(WriteKind.TURN.value, session.revision, 0, turn)
+        return Decision(answer, session, change.rows, key, served=opening.ticket or "")
+
+    def _has_prompt(self, first: dict[str, Any] | None, change: Change) -> bool:
+        """Whether the current generation still holds the prompt of an earlier attempt."""
+        if first is None:
+            return False
+        if first["prompt"] > self.session.base:
+            return True
+        said = {
+            message["id"]
+            for row in self.log.turn_messages(self.session, first["turn"], 1)
+            for message in codec.decode_whole([row.payload])
+            if message["role"] != "assistant"
+        }
+        now = self.log.messages_after(self.session, self.session.base)
+        return any(
+            message.get("id") in said
+            for row in now
+            for message in codec.decode_whole([row.payload])
+        )
+
+
+def _is_to_be_repeated(last: dict[str, Any]) -> bool:
+    return last["status"] == TurnStatus.FAILED or last.get("reason") == Reason.CRASHED
+
+
+def _hold(
+    write: Write, holding: Holding, session: SessionRow | None, now: int, log: Log
+) -> Decision:
+    token = holding.token
+    if (
+        session is None
+        or session.pk != token.session
+        or session.fence != token.fence
+        or session.open_turn != holding.turn
+    ):
+        raise LeaseLost(
+            f"turn {holding.turn} of session {write.session_id!r} was taken over, closed or deleted"
+        )
+    change = Change(session, now, log)
+    for new in write.entries:
+        change.add(new)
+    after = change.session()
+    if holding.status is TurnStatus.RUNNING:
+        after = after._replace(lease_until=now + session.lease_ttl)
+    elif holding.status is TurnStatus.WAITING:
+        after = after._replace(
+            lease_until=0, fence=session.fence + 1, turn_status=TurnStatus.WAITING.value
+        )
+    else:
+        after = _released(after)
+    commit = Commit(after.revision, after.history_revision)
+    asked = session.interrupt_fence == token.fence
+    return Decision(Held(commit, interrupted=asked), after, change.rows)
+
+
+def _interrupt(action: Interrupting, session: SessionRow, now: int) -> Decision:
+    commit = Commit(session.revision, session.history_revision)
+    fits = action.fence is None or action.fence == session.fence
+    if not (fits and session.open_turn is not None and _is_running(session)):
+        return Decision(Signalled(commit, happened=False), session, [])
+    alive = is_alive(session, now)
+    after = session._replace(interrupt_fence=session.fence)
+    return Decision(Signalled(commit, happened=alive), after, [])
+
+
+def _recover(session: SessionRow, now: int, log: Log) -> Decision:
+    dead = session.open_turn is not None and _is_running(session) and not is_alive(session, now)
+    change = Change(session, now, log)
+    if dead:
+        _close_open_turn(change, log)
+    after = _released(change.session(), fence=session.fence + 1) if dead else session
+    commit = Commit(after.revision, after.history_revision)
+    return Decision(Signalled(commit, happened=dead), after, change.rows)
+
+
+def _released(session: SessionRow, fence: int | None = None) -> SessionRow:
+    return session._replace(
+        fence=session.fence if fence is None else fence,
+        lease_until=0,
+        lease_ttl=0,
+        lease_owner=None,
+        open_turn=None,
+        open_attempt=0,
+        turn_status=None,
+    )
+
+
+def _close_open_turn(change: Change, log: Log) -> None:
+    """Close the session's open turn for a worker that is gone, or a question nobody answered."""
+    session = change.old
+    assert session.open_turn is not None
+    if session.turn_status == TurnStatus.WAITING:
+        said = log.turn_messages(session, session.open_turn, None)
+        entries = superseding_entries(session.open_turn, session.open_attempt, said, change.now)
+    else:
+        rows = log.attempt_rows(session, session.open_turn, session.open_attempt)
+        entries = closing_entries(session.open_turn, session.open_attempt, rows, change.now)
+    for new in entries:
+        change.add(new)
+
+
+def messages_of(rows: Sequence[LogRow]) -> list[Message]:
+    """Return the messages that these rows hold, whole."""
+    payloads = [row.payload for row in rows if row.kind == EntryKind.MESSAGE]
+    return codec.decode_whole(payloads) if payloads else []

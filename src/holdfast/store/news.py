@@ -1,0 +1,111 @@
+"""Wakes whoever waits for something new in a store, in any process.
+
+A signal is only a hint: it may come early, late or twice, so whoever is woken reads again. One
+thread for each store waits at the backend, and only while somebody waits here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    import asyncio
+
+LOOK_S = 1.0
+"""How long the backend may wait before the thread looks whether anybody is still here."""
+
+PAUSE_S = 0.005
+"""News that come faster than this are told together."""
+
+RETRY_S = 0.1
+
+
+class News:
+    """Counts what may be news; `mark` is the count so far."""
+
+    def __init__(self, wait: Callable[[float], None], wake: Callable[[], None]) -> None:
+        self._wait = wait
+        self._wake = wake
+        self._change = threading.Condition(threading.RLock())
+        self._waiting = 0
+        self._tasks: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self.mark = 0
+
+    def wait(self, mark: int, timeout_s: float) -> bool:
+        """Wait, on a thread, until there may be something newer than `mark`."""
+        with self._change:
+            self._waiting += 1
+            try:
+                self._watch()
+                return self._change.wait_for(
+                    lambda: self.mark != mark or self._closed, timeout_s
+                )
+            finally:
+                self._waiting -= 1
+
+    async def wait_async(self, mark: int, timeout_s: float) -> bool:
+        """Wait, in a task, until there may be something newer than `mark`."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._change:
+            if self.mark != mark or self._closed:
+                return True
+            self._tasks[future] = loop
+            self._watch()
+        try:
+            await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            with self._change:
+                self._tasks.pop(future, None)
+        return True
+
+    def close(self) -> None:
+        """Wake everybody, for good."""
+        with self._change:
+            self._closed = True
+            self._tell()
+        self._wake()
+
+    def _watch(self) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="holdfast-news", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._wait(LOOK_S)
+            except HoldfastError:  # the store cannot be watched just now: whoever reads is told
+                time.sleep(RETRY_S)
+            with self._change:
+                self._tell()
+                if self._closed or not (self._waiting or self._tasks):
+                    self._thread = None
+                    return
+            time.sleep(PAUSE_S)
+
+    def _tell(self) -> None:
+        self.mark += 1
+        self._change.notify_all()
+        tasks, self._tasks = self._tasks, {}
+        for future, loop in tasks.items():
+            try:
+                loop.call_soon_threadsafe(_set, future)
+            except RuntimeError:  # the loop is closed: nobody waits there any more
+                continue
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

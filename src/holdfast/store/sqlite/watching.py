@@ -1,0 +1,112 @@
+"""Waiting until some process commits to a SQLite file.
+
+Every commit writes to the write-ahead log beside the database, and Linux tells whoever watches the
+folder. Elsewhere `PRAGMA data_version`, which is read from shared memory, is looked at often.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import sqlite3
+import struct
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from holdfast.store.sqlite.connections import Database
+
+LOOK_S = 0.025
+_IN_MODIFY, _IN_CREATE, _IN_DELETE, _IN_MOVED_TO = 0x2, 0x100, 0x200, 0x80
+_IN_NONBLOCK, _IN_CLOEXEC = 0o4000, 0o2000000
+_EVENT = struct.Struct("iIII")
+_BUFFER = 64 * 1024
+
+
+class Watcher:
+    """Waits for commits to one file, on one thread at a time."""
+
+    def __init__(self, database: Database, *, events: bool = sys.platform == "linux") -> None:
+        self._database = database
+        self._events = events
+        self._inotify = -1
+        self._bell = (-1, -1)
+        self._connection: sqlite3.Connection | None = None
+        self._version = -1
+
+    @property
+    def polls(self) -> bool:
+        """Whether it has to look again and again, for want of file events."""
+        return not self._events
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something may have been committed, when woken, or when time is up."""
+        if self._events and self._inotify < 0:
+            self._open_events()
+        if self._events:
+            self._wait_for_event(timeout_s)
+        else:
+            self._poll(timeout_s)
+
+    def wake(self) -> None:
+        """Let `wait` return now, from another thread."""
+        with suppress(OSError):
+            os.write(self._bell[1], b"!")
+
+    def close(self) -> None:
+        """Let go of every file."""
+        for file in (self._inotify, *self._bell):
+            if file >= 0:
+                os.close(file)
+        self._inotify, self._bell = -1, (-1, -1)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open_events(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        found = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
+        folder = os.fsencode(self._database.path.parent)
+        mask = _IN_MODIFY | _IN_CREATE | _IN_DELETE | _IN_MOVED_TO
+        if found < 0 or libc.inotify_add_watch(found, folder, mask) < 0:
+            self._events = False  # too many watches, or a system without them
+            if found >= 0:
+                os.close(found)
+            return
+        self._inotify = found
+        self._bell = os.pipe()
+        os.set_blocking(self._bell[1], False)
+
+    def _wait_for_event(self, timeout_s: float) -> None:
+        names = {os.fsencode(Path(f"{self._database.path}{end}").name) for end in ("", "-wal")}
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([self._inotify, self._bell[0]], [], [], left)
+            if self._bell[0] in ready:
+                os.read(self._bell[0], 1024)
+                return
+            if ready and self._is_ours(os.read(self._inotify, _BUFFER), names):
+                return
+
+    @staticmethod
+    def _is_ours(events: bytes, names: set[bytes]) -> bool:
+        place = 0
+        found = False
+        while place < len(events):
+            *_, length = _EVENT.unpack_from(events, place)
+            place += _EVENT.size + length
+            found = found or events[place - length : place].rstrip(b"\0") in names
+        return found
+
+    def _poll(self, timeout_s: float) -> None:
+        if self._connection is None:
+            self._connection = self._database.reader()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if version != self._version or time.monotonic() >= deadline:
+                self._version = version
+                return
+            time.sleep(LOOK_S)

@@ -1,0 +1,302 @@
+"""A running turn as its worker knows it: the text not yet in the log, its lease, what it said.
+
+Plain state under one lock, shared by the thread or task that runs the turn and by the engine, which
+asks at every beat what is to be written. Text is posted in order and at most one piece is under
+way, so what the log shows of a message is always a beginning of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown
+from holdfast.model.entry import EntryKind, NewEntry
+from holdfast.model.message import Message
+from holdfast.model.session import SessionRow
+from holdfast.model.turn import Held, Holding, Opened, TurnStatus, Usage
+from holdfast.model.write import Creation, Write, WriteKind
+from holdfast.rules import codec
+from holdfast.rules.partial import delta_entry, interrupted_message, turn_entry, usage_entry
+
+FLUSH_CHARACTERS = 2 * 1024
+"""So much unwritten text is written at once, without waiting for the next beat."""
+
+MAX_UNWRITTEN = 1024 * 1024
+"""Beyond so many characters `write` waits for the disk."""
+
+CHECK_S = 0.5
+"""A turn that writes nothing looks so often whether it was asked to stop."""
+
+
+class Post(Protocol):
+    """Queues a write whose outcome goes to a function, on the committer's thread."""
+
+    def __call__(self, write: Write, settled: Callable[[object], None]) -> None:
+        """Return at once."""
+        ...
+
+
+class _Text(NamedTuple):
+    """The text since the last message, as it was before it was taken."""
+
+    call: int
+    flushed: str
+    flushed_length: int
+    rest: str
+    messages: int
+
+
+class RunningTurn:
+    """The state of one turn that this process runs."""
+
+    def __init__(
+        self,
+        place: tuple[str, str],
+        opened: Opened,
+        *,
+        ttl_s: float,
+        flush_interval_s: float,
+        post: Post,
+        look: Callable[[], SessionRow | None],
+        stamp: Callable[[], codec.Stamp],
+        now: float,
+    ) -> None:
+        self.opened = opened
+        self.flush_interval_s = flush_interval_s
+        self.messages: list[Message] = []
+        self.interrupted = threading.Event()
+        self.fault: HoldfastError | None = None
+        self.closed = False
+        self._place = place
+        self._ttl_s = ttl_s
+        self._post = post
+        self._look = look
+        self._stamp = stamp
+        self._change = threading.Condition(threading.RLock())
+        self._call = 0
+        self._flushed: list[str] = []
+        self._flushed_length = 0
+        self._under_way = ""
+        self._posted = False
+        self._unwritten: list[str] = []
+        self._unwritten_length = 0
+        self._usage: list[NewEntry] = []
+        self._calls = 0
+        self._heard = now
+        self._on_room: list[Callable[[], None]] = []
+        self._before: _Text | None = None
+
+    # What the worker says
+
+    def add_text(self, text: str) -> bool:
+        """Take a chunk; false if there is so much unwritten text that the caller should wait."""
+        with self._change:
+            self.require_running()
+            self._unwritten.append(text)
+            self._unwritten_length += len(text)
+            if self._unwritten_length >= FLUSH_CHARACTERS:
+                self._flush()
+            return self._unwritten_length < MAX_UNWRITTEN
+
+    def wait_for_room(self, timeout_s: float) -> None:
+        """Wait until the disk has caught up."""
+        with self._change:
+            self._change.wait_for(self._has_room, timeout_s)
+
+    def on_room(self, call: Callable[[], None]) -> None:
+        """Call once the disk has caught up, on whichever thread sees it."""
+        with self._change:
+            if self._has_room():
+                call()
+            else:
+                self._on_room.append(call)
+
+    def _has_room(self) -> bool:
+        return self._unwritten_length < MAX_UNWRITTEN or self.fault is not None
+
+    def add_usage(self, usage: Usage) -> None:
+        """Take one call's token counts; they join the next commit."""
+        with self._change:
+            self.require_running()
+            self._usage.append(usage_entry(self.turn, self.attempt, usage))
+
+    def next_call(self) -> str:
+        """Return a name for a model call that came without one."""
+        with self._change:
+            self._calls += 1
+            return f"{self.attempt}.{self._calls}"
+
+    def adding(self, message: Message, line: bytes) -> Write:
+        """Return the write that adds a message; streamed text before it becomes one first.
+
+        An assistant's message takes the place of what was streamed of it.
+        """
+        with self._change:
+            self.require_running()
+            text = self._take_text()
+            entries: list[NewEntry] = []
+            if text and message["role"] != "assistant":
+                entries.append(self._message(self._said(text)))
+            entries.append(self._message(line))
+            return self._write(entries)
+
+    def not_written(self) -> None:
+        """Learn that the last message was certainly not written: its text is still to come."""
+        with self._change:
+            if self._before is not None:
+                self.messages = self.messages[: self._before.messages]
+                self._call, self._flushed_length = self._before.call, self._before.flushed_length
+                self._flushed, self._unwritten = [self._before.flushed], [self._before.rest]
+                self._unwritten_length = len(self._before.rest)
+
+    def closing(self, status: TurnStatus, **facts: str | None) -> Write:
+        """Return the write that closes the turn: what is left of its text, usage, its entry."""
+        with self._change:
+            text = self._take_text()
+            entries: list[NewEntry] = []
+            if text:
+                complete = status in (TurnStatus.COMPLETED, TurnStatus.WAITING)
+                line = self._said(text) if complete else self._cut_off(text)
+                entries.append(self._message(line))
+            self.closed = True
+            closing = turn_entry(self.turn, self.attempt, status, **facts)
+            return self._write([*entries, *self._take_usage(), closing], status)
+
+    @property
+    def turn(self) -> str:
+        """The turn's id."""
+        return self.opened.turn
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the turn this is, from 1 on."""
+        return self.opened.attempt
+
+    def require_running(self) -> None:
+        """Raise if nothing can be written into the turn any more."""
+        if self.fault is not None:
+            raise self.fault.twin()
+        if self.opened.replayed:
+            raise Conflict(
+                f"turn {self.turn} is replayed: it was {self.opened.status} before",
+                code="replayed",
+                hint="look at turn.replayed, and send what it recorded",
+            )
+        if self.closed:
+            raise Conflict(f"turn {self.turn} is closed", code="turn_closed")
+
+    # What the engine does
+
+    def beat(self, now: float) -> None:
+        """Post the text that is waiting; keep the lease, and look whether we are to stop."""
+        with self._change:
+            if self.closed or self.fault is not None or self._posted:
+                return
+            if self._unwritten:
+                self._flush()
+                self._heard = now
+            elif now - self._heard >= self._ttl_s / 3:
+                self._posted = True
+                self._heard = now
+                self._post(self._write([]), self._settled)
+            elif now - self._heard >= min(CHECK_S, self._ttl_s / 3):
+                self._check(self._look())
+
+    def _check(self, session: SessionRow | None) -> None:
+        fence = self.opened.token.fence
+        if session is None or session.fence != fence or session.open_turn != self.turn:
+            self._fail(LeaseLost(f"turn {self.turn} was taken over, closed or deleted"))
+        elif session.interrupt_fence == fence:
+            self.interrupted.set()
+
+    def _flush(self) -> None:
+        if self._posted:
+            return  # one piece at a time: the next beat takes what came meanwhile
+        text = "".join(self._unwritten)
+        self._unwritten.clear()
+        self._unwritten_length = 0
+        self._under_way = text
+        self._posted = True
+        delta = delta_entry(self.turn, self.attempt, self._call, self._flushed_length, text)
+        self._post(self._write([delta, *self._take_usage()]), self._settled)
+
+    def _settled(self, outcome: object) -> None:
+        """Learn what became of a posted write."""
+        with self._change:
+            self._posted = False
+            text, self._under_way = self._under_way, ""
+            if isinstance(outcome, Held):
+                if text:
+                    self._flushed.append(text)
+                    self._flushed_length += len(text)
+                self.heard(outcome)
+            elif self.closed:
+                pass  # the closing write, which holds all of the text, came first
+            elif isinstance(outcome, LeaseLost | OutcomeUnknown):
+                self._fail(outcome)
+            elif text:  # certainly not written: it waits for the next beat
+                self._unwritten.insert(0, text)
+                self._unwritten_length += len(text)
+            self._wake()
+
+    def heard(self, held: Held) -> None:
+        """Learn from a write's answer whether the turn was asked to stop."""
+        if held.interrupted:
+            self.interrupted.set()
+
+    def _fail(self, error: HoldfastError) -> None:
+        self.fault = error
+        self.interrupted.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._change.notify_all()
+        if self._has_room():
+            waiting, self._on_room = self._on_room, []
+            for call in waiting:
+                call()
+
+    # Writes
+
+    def _take_text(self) -> str:
+        """Return the whole text since the last message, and begin the next one."""
+        flushed, rest = "".join(self._flushed), "".join([self._under_way, *self._unwritten])
+        self._before = _Text(self._call, flushed, self._flushed_length, rest, len(self.messages))
+        self._flushed, self._unwritten = [], []
+        self._flushed_length = self._unwritten_length = 0
+        self._under_way = ""
+        self._call += 1
+        return flushed + rest
+
+    def _take_usage(self) -> list[NewEntry]:
+        usage, self._usage = self._usage, []
+        return usage
+
+    def _said(self, text: str) -> bytes:
+        return codec.encode_message({"role": "assistant", "content": text}, "text", self._stamp())
+
+    def _cut_off(self, text: str) -> bytes:
+        message = interrupted_message(self.turn, self.attempt, text, 0)
+        del message["id"], message["created_at"]
+        return codec.encode_message(message, "text", self._stamp())
+
+    def _message(self, line: bytes) -> NewEntry:
+        self.messages += codec.decode_provider([line])
+        return codec.new_entry(EntryKind.MESSAGE, [line]).within(self.turn, self.attempt)
+
+    def _write(
+        self, entries: Sequence[NewEntry], status: TurnStatus = TurnStatus.RUNNING
+    ) -> Write:
+        tenant, session_id = self._place
+        return Write(
+            tenant=tenant,
+            session_id=session_id,
+            kind=WriteKind.TURN,
+            entries=tuple(entries),
+            creation=Creation.FORBIDDEN,
+            turn=Holding(
+                token=self.opened.token, turn=self.turn, attempt=self.attempt, status=status
+            ),
+        )
