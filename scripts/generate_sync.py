@@ -16,6 +16,7 @@ from pathlib import Path
 # Source and result, below the root.
 GENERATED = {
     "src/holdfast/store/async_store.py": "src/holdfast/store/sync_store.py",
+    "src/holdfast/store/async_turn.py": "src/holdfast/store/sync_turn.py",
 }
 
 # Whole words of the async face, and what stands for them in the sync one; in order.
@@ -24,6 +25,8 @@ WORDS = {
     "async with": "with",
     "async for": "for",
     "AsyncSessionStore": "SessionStore",
+    "AsyncTurn": "Turn",
+    "async_turn": "sync_turn",
     "connect_async": "connect",
     "AsyncShell": "SyncShell",
     "_async_shell": "_sync_shell",

@@ -95,10 +95,25 @@ class SessionNotFound(HoldfastError):
 
 
 class SessionBusy(HoldfastError):
-    """Another turn is running, or waits for an answer."""
+    """Another turn is running, or waits for an answer; `turn` and `worker` name it."""
 
     default_code = "session_busy"
     default_hint = 'wait with on_busy="wait", or stop the other turn with on_busy="interrupt"'
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        turn: str = "",
+        worker: str = "",
+        waiting: bool = False,
+        hint: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.turn = turn
+        self.worker = worker
+        self.waiting = waiting
 
 
 class LeaseLost(HoldfastError):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 from msgspec import Struct
 
 from holdfast.model.message import Message
+from holdfast.model.usage import TurnStatus, Usage
 
 
 class EntryKind(StrEnum):
@@ -16,6 +17,9 @@ class EntryKind(StrEnum):
 
     MESSAGE = "message"
     RESET = "reset"
+    TURN = "turn"
+    DELTA = "delta"
+    USAGE = "usage"
     META = "meta"
 
 
@@ -31,6 +35,10 @@ class NewEntry(Struct, frozen=True):
     count: int = 0
     turn: str | None = None
     attempt: int = 0
+
+    def within(self, turn: str, attempt: int) -> NewEntry:
+        """Return the same entry as part of a turn."""
+        return NewEntry(self.kind, self.payload, self.checksum, self.count, turn, attempt)
 
 
 class LogRow(NamedTuple):
@@ -87,4 +95,48 @@ class MetaEntry(Struct, frozen=True):
     turn: str | None = None
 
 
-Entry: TypeAlias = MessageEntry | ResetEntry | MetaEntry
+class TurnEntry(Struct, frozen=True):
+    """How far a turn came: it began, waits, or was closed.
+
+    `reason` says why it was interrupted, `error` what it failed of, `worker` who runs it.
+    """
+
+    kind: ClassVar[Literal[EntryKind.TURN]] = EntryKind.TURN
+    revision: int
+    at: datetime
+    turn: str
+    attempt: int
+    status: TurnStatus
+    worker: str | None = None
+    reason: str | None = None
+    error: str | None = None
+
+
+class DeltaEntry(Struct, frozen=True):
+    """Streamed text of a turn: `offset` characters of the model call `call` stand before it.
+
+    The message that follows takes the place of what these showed.
+    """
+
+    kind: ClassVar[Literal[EntryKind.DELTA]] = EntryKind.DELTA
+    revision: int
+    at: datetime
+    turn: str
+    attempt: int
+    call: int
+    offset: int
+    text: str
+
+
+class UsageEntry(Struct, frozen=True):
+    """One model call's token counts; `unknown` if it ended without telling."""
+
+    kind: ClassVar[Literal[EntryKind.USAGE]] = EntryKind.USAGE
+    revision: int
+    at: datetime
+    turn: str
+    attempt: int
+    usage: Usage
+
+
+Entry: TypeAlias = MessageEntry | ResetEntry | MetaEntry | TurnEntry | DeltaEntry | UsageEntry

@@ -12,6 +12,9 @@ T = TypeVar("T")
 Details: TypeAlias = tuple[str | None, str | None, str | None, str, str]
 """A session's title, user, agent, and its metadata and labels as JSON."""
 
+LEASE = 16
+"""From this column on a session's row says which turn is open, and who holds it until when."""
+
 REVISION_BITS = 32
 """A session's revisions start at its key times 2^32: no revision fits two sessions of one store."""
 
@@ -26,7 +29,9 @@ class SessionRow(NamedTuple):
     last reset's (or the session's start), `floor` the lowest revision that was not purged. `rank`
     is its place in the order of change: of a tenant's sessions the one that changed last has the
     highest.
-    `meta` and `labels` are JSON objects.
+    `meta` and `labels` are JSON objects. `fence` rises with every lease. A lease lasts until
+    `lease_until` and is `lease_ttl` milliseconds long; `open_turn` is the turn that runs or waits,
+    `turn_status` which of both; `interrupt_fence` the lease that was asked to stop.
     """
 
     pk: int
@@ -45,6 +50,14 @@ class SessionRow(NamedTuple):
     agent_name: str | None
     meta: str
     labels: str
+    fence: int = 0
+    lease_until: int = 0
+    lease_ttl: int = 0
+    lease_owner: str | None = None
+    open_turn: str | None = None
+    open_attempt: int = 0
+    turn_status: str | None = None
+    interrupt_fence: int = 0
 
     @property
     def details(self) -> Details:

@@ -8,16 +8,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from holdfast.model.commit import Commit
-
-
-class TurnStatus(StrEnum):
-    """How far a turn has come; an entry records each change."""
-
-    RUNNING = "running"
-    WAITING = "waiting"
-    COMPLETED = "completed"
-    INTERRUPTED = "interrupted"
-    FAILED = "failed"
+from holdfast.model.usage import TurnStatus
 
 
 class Reason(StrEnum):
@@ -90,7 +81,8 @@ class Ticket(Struct, frozen=True):
 class Opened(Struct, frozen=True):
     """A turn that is ours to run, or one that its key gives back as it was recorded.
 
-    `prompt_revision` is where the history that it answers ends. A replayed turn has no lease.
+    `prompt_revision` is where the history that it answers ends, `begun` the revision before its
+    first entry. A replayed turn has no lease.
     """
 
     commit: Commit
@@ -98,6 +90,7 @@ class Opened(Struct, frozen=True):
     turn: str
     attempt: int
     prompt_revision: int
+    begun: int
     status: TurnStatus = TurnStatus.RUNNING
     replayed: bool = False
 
@@ -129,14 +122,3 @@ class Signalled(Struct, frozen=True):
 
     commit: Commit
     happened: bool
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """One model call's token counts; `unknown` if the call ended without telling."""
-
-    call: str
-    model: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    unknown: bool = False

@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from holdfast.model.entry import LogRow, NewEntry
+from holdfast.model.turn import TurnAction
 
 
 class WriteKind(StrEnum):
@@ -20,6 +21,7 @@ class WriteKind(StrEnum):
     REWIND = "rewind"
     COMPACT = "compact"
     PURGE = "purge"
+    TURN = "turn"
     DELETE = "delete"
     INDEX = "index"
 
@@ -65,6 +67,7 @@ class Write(Struct, frozen=True, kw_only=True):
     `expected_revision` must be the history's; `base_revision` must be a revision of this very
     session. `key` makes the write happen once, however often it is sent. `floor` is the reset below
     which a purge removes everything; `restored` is a new session's whole log, instead of entries.
+    `turn` says what is done to the session's turn.
     """
 
     tenant: str
@@ -78,6 +81,7 @@ class Write(Struct, frozen=True, kw_only=True):
     key: str | None = None
     floor: int | None = None
     restored: Restored | None = None
+    turn: TurnAction | None = None
 
 
 class KeyRow(Struct, frozen=True):
@@ -86,3 +90,4 @@ class KeyRow(Struct, frozen=True):
     kind: str
     revision: int
     kept: int
+    turn: str | None = None

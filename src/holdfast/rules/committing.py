@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 from holdfast.errors import Conflict, SessionNotFound
 from holdfast.model.commit import Commit
-from holdfast.model.entry import EntryKind, LogRow, NewEntry
+from holdfast.model.entry import LogRow
 from holdfast.model.session import SessionRow
 from holdfast.model.write import Creation, KeyRow, Reset, Write
 from holdfast.rules import codec
+from holdfast.rules.change import Change
 from holdfast.rules.decision import Decision, Log
-from holdfast.rules.details import changed_details
 from holdfast.rules.purging import decide_purge
 from holdfast.rules.restoring import decide_restore
+from holdfast.rules.turns import decide_turn
 
 
 def decide(
@@ -28,6 +29,8 @@ def decide(
 
     `recorded` is what the session keeps under the write's key; `now` is in milliseconds.
     """
+    if write.turn is not None:
+        return decide_turn(write, session, recorded, now, log)
     if session is None:
         _require_creation(write)
         session = log.create_session(write.tenant, write.session_id, now)
@@ -39,7 +42,7 @@ def decide(
         _require_conditions(write, session)
         if write.floor is not None:
             return decide_purge(write, write.floor, session, log)
-    return _Change(write, session, now).apply(log)
+    return _decide_change(write, session, now, log)
 
 
 def _require_creation(write: Write) -> None:
@@ -94,103 +97,41 @@ def _require_conditions(write: Write, session: SessionRow) -> None:
         )
 
 
-class _Change:
-    """The rows of one write, numbered one after the other."""
+def _decide_change(write: Write, session: SessionRow, now: int, log: Log) -> Decision:
+    change = Change(session, now, log)
+    kept = removed = 0
+    if write.reset is None:
+        for new in write.entries:
+            change.add(new)
+    else:
+        later = _later(write, write.reset, session, log)
+        kept = sum(row.payload.count(b"\n") + 1 for row in later)
+        removed = session.message_count - kept - _repeated(write, write.reset, session)
+        change.reset(write.reset, write.entries, later)
+    after = change.session()
+    last = after.revision if after.revision > session.revision else after.history_revision
+    key = None if write.key is None else KeyRow(write.kind.value, last, kept)
+    commit = Commit(last, after.history_revision, kept=kept, removed=removed)
+    return Decision(commit, after, change.rows, key)
 
-    def __init__(self, write: Write, session: SessionRow, now: int) -> None:
-        self.write = write
-        self.old = session
-        self.now = now
-        self.revision = session.revision
-        self.history_revision = session.history_revision
-        self.base = session.base
-        self.message_count = session.message_count
-        self.details = session.details
-        self.rows: list[LogRow] = []
 
-    def apply(self, log: Log) -> Decision:
-        kept = removed = 0
-        write = self.write
-        if write.reset is None:
-            for new in write.entries:
-                self._add(new)
-        else:
-            later = self._later(write.reset, log)
-            kept = self.message_count - later[0].ordinal if later else 0
-            removed = self.message_count - kept - self._repeated(write.reset)
-            self._reset(write.reset, write.entries, later)
-        changed = self.revision > self.old.revision
-        session = SessionRow(
-            self.old.pk,
-            self.old.tenant,
-            self.old.id,
-            self.revision,
-            self.history_revision,
-            self.base,
-            self.old.floor,
-            self.message_count,
-            self.old.created,
-            max(self.now, self.old.updated) if changed else self.old.updated,
-            log.next_rank(self.old, self.now) if changed or not self.old.rank else self.old.rank,
-            *self.details,
-        )
-        last = self.revision if changed else self.history_revision
-        key = None if write.key is None else KeyRow(write.kind.value, last, kept)
-        commit = Commit(last, self.history_revision, kept=kept, removed=removed)
-        return Decision(commit, session, self.rows, key)
+def _repeated(write: Write, reset: Reset, session: SessionRow) -> int:
+    """Return how many of the current generation's messages the entries hold again."""
+    base = write.base_revision
+    return reset.repeats if base is not None and base >= session.base else 0
 
-    def _repeated(self, reset: Reset) -> int:
-        """Return how many of the current generation's messages the entries hold again."""
-        base = self.write.base_revision
-        return reset.repeats if base is not None and base >= self.old.base else 0
 
-    def _later(self, reset: Reset, log: Log) -> Sequence[LogRow]:
-        base = reset.base_revision
-        if base is None or base >= self.history_revision:
-            return ()
-        return log.messages_after(self.old, base)
+def _later(write: Write, reset: Reset, session: SessionRow, log: Log) -> Sequence[LogRow]:
+    """Return what a reset carries over.
 
-    def _reset(self, reset: Reset, entries: Sequence[NewEntry], later: Sequence[LogRow]) -> None:
-        self.revision += 1
-        self.base = self.history_revision = self.revision
-        self.message_count = 0
-        last = self.revision + len(entries) + len(later)
-        detail = {
-            "reason": reset.reason,
-            "base": reset.base_revision,
-            "closed": self.old.message_count,
-        }
-        self._row(codec.new_entry(EntryKind.RESET, [codec.encode(detail)]), last)
-        for new in entries:
-            self._add(new)
-        ends = [*(row.ordinal for row in later[1:]), self.old.message_count]
-        for row, end in zip(later, ends, strict=False):
-            count = end - row.ordinal
-            self._add(
-                NewEntry(EntryKind.MESSAGE, row.payload, row.checksum, count, row.turn, row.attempt)
-            )
-
-    def _add(self, new: NewEntry) -> None:
-        self.revision += 1
-        ordinal = 0
-        if new.kind is EntryKind.MESSAGE:
-            ordinal = self.message_count
-            self.message_count += new.count
-            self.history_revision = self.revision
-        elif new.kind is EntryKind.META:
-            self.details = changed_details(self.details, codec.decode_object(new.payload))
-        self._row(new, ordinal)
-
-    def _row(self, new: NewEntry, ordinal: int) -> None:
-        self.rows.append(
-            LogRow(
-                self.revision,
-                new.kind.value,
-                ordinal,
-                new.turn,
-                new.attempt,
-                self.now,
-                new.payload,
-                new.checksum,
-            )
-        )
+    With a base, whatever was added after it. Without one, what the running turn has said, as far as
+    the new generation does not hold it: the turn goes on, and an answer needs its prompt.
+    """
+    base = reset.base_revision
+    if base is not None:
+        return () if base >= session.history_revision else log.messages_after(session, base)
+    if session.open_turn is None:
+        return ()
+    given = set(codec.split_lines([entry.payload for entry in write.entries]))
+    said = log.messages_after(session, session.base)
+    return [row for row in said if row.turn == session.open_turn and row.payload not in given]

@@ -12,7 +12,8 @@ from typing import Any
 
 from holdfast.model.entry import EntryKind, LogRow, NewEntry
 from holdfast.model.message import Message
-from holdfast.model.turn import Reason, TurnStatus, Usage
+from holdfast.model.turn import Reason
+from holdfast.model.usage import TurnStatus, Usage
 from holdfast.rules import codec
 from holdfast.rules.repair import exchanges
 
@@ -70,6 +71,29 @@ def shown_text(rows: Iterable[LogRow]) -> str:
     return "".join(calls.values())
 
 
+def said_in_turn(rows: Iterable[LogRow], turn: str, final: int) -> list[Message]:
+    """Return a turn's whole messages without its prompt, ready for a provider, each once.
+
+    What was cut off is left out, except of the attempt `final`. A rewrite may have carried messages
+    over, so that the log holds them twice.
+    """
+    prompt_ends = 0
+    said: dict[str, Message] = {}
+    for row in rows:
+        if row.turn != turn:
+            continue
+        if row.kind == EntryKind.TURN:
+            prompt_ends = codec.decode_object(row.payload).get("prompt", prompt_ends)
+        elif row.kind == EntryKind.MESSAGE and row.revision > prompt_ends:
+            for stored, message in zip(
+                codec.decode_whole([row.payload]), codec.decode_provider([row.payload]), strict=True
+            ):
+                cut_off = (stored.get("metadata") or {}).get("state") == "interrupted"
+                if row.attempt == final or not cut_off:
+                    said[stored["id"]] = message
+    return list(said.values())
+
+
 def closing_entries(
     turn: str, attempt: int, rows: Sequence[LogRow], now: int
 ) -> Iterable[NewEntry]:
@@ -85,11 +109,10 @@ def closing_entries(
 
 
 def superseding_entries(
-    turn: str, attempt: int, said: Sequence[LogRow], now: int
+    turn: str, attempt: int, said: list[Message], now: int
 ) -> Iterable[NewEntry]:
     """Yield what closes a turn that waited for an answer which will not come."""
-    messages = codec.decode_whole([row.payload for row in said]) if said else []
-    for calls in exchanges(messages).values():
+    for calls in exchanges(said).values():
         for number, (call, found) in enumerate(calls):
             if found is None:
                 message = interrupted_message(turn, attempt, SUPERSEDED, now)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Any, Literal, assert_never
 
 import msgspec
 
 from holdfast.errors import CorruptEntry
-from holdfast.model.entry import Entry, EntryKind, LogRow, MessageEntry, MetaEntry, ResetEntry
+from holdfast.model.entry import (
+    DeltaEntry,
+    Entry,
+    EntryKind,
+    LogRow,
+    MessageEntry,
+    MetaEntry,
+    ResetEntry,
+    TurnEntry,
+    UsageEntry,
+)
 from holdfast.model.message import Message
 from holdfast.model.session import SessionInfo, SessionRow
+from holdfast.model.usage import TurnStatus, Usage
 from holdfast.rules import codec
 from holdfast.rules.repair import repair
 
@@ -44,7 +55,7 @@ def entry(session_id: str, row: LogRow) -> Entry:
             )
         if kind is EntryKind.META:
             return MetaEntry(row.revision, at, detail, row.turn)
-        assert_never(kind)
+        return _of_turn(kind, row, at, detail)
     except (msgspec.DecodeError, ValueError, KeyError) as error:
         raise CorruptEntry(
             f"entry {row.revision} of session {session_id!r} cannot be decoded: {error}",
@@ -53,12 +64,31 @@ def entry(session_id: str, row: LogRow) -> Entry:
         ) from error
 
 
+def _of_turn(
+    kind: Literal[EntryKind.TURN, EntryKind.DELTA, EntryKind.USAGE],
+    row: LogRow,
+    at: datetime,
+    detail: dict[str, Any],
+) -> Entry:
+    turn = row.turn or ""
+    if kind is EntryKind.TURN:
+        facts = {name: detail.get(name) for name in ("worker", "reason", "error")}
+        return TurnEntry(row.revision, at, turn, row.attempt, TurnStatus(detail["status"]), **facts)
+    if kind is EntryKind.DELTA:
+        return DeltaEntry(
+            row.revision, at, turn, row.attempt, detail["call"], detail["offset"], detail["text"]
+        )
+    if kind is EntryKind.USAGE:
+        return UsageEntry(row.revision, at, turn, row.attempt, Usage(**detail))
+    assert_never(kind)
+
+
 def session_info(row: SessionRow) -> SessionInfo:
     """Return what callers see of a session's row; damaged metadata must not hide the session."""
     try:
         metadata = codec.decode_object(row.meta.encode())
         labels = codec.decode_object(row.labels.encode())
-        status = "idle"
+        status = row.turn_status or "idle"
     except msgspec.MsgspecError:
         metadata, labels, status = {}, {}, "damaged"
     return SessionInfo(

@@ -27,6 +27,11 @@ def shifted(row: LogRow, by: int) -> LogRow:
             detail["base"] += by
             new = codec.new_entry(EntryKind.RESET, [codec.encode(detail)])
             payload, checksum = new.payload, new.checksum
+    elif row.kind == EntryKind.TURN and b'"prompt"' in payload:
+        facts = codec.decode_object(payload)
+        facts["prompt"] += by
+        new = codec.new_entry(EntryKind.TURN, [codec.encode(facts)])
+        payload, checksum = new.payload, new.checksum
     elif row.kind == EntryKind.META and b'"labels"' in payload:
         changes = codec.decode_object(payload)
         if "labels" in changes:

@@ -1,4 +1,4 @@
-"""What a write does to a session's turn: opening, writing inside, closing, interrupting, recovering.
+"""What a write does to a session's turn: open it, write inside, close it, interrupt, recover.
 
 Safety is the token's: a commit inside a turn checks the fence and never the time, and whoever takes
 a turn over raises the fence. The clock only decides whether a worker counts as alive.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from holdfast.errors import Conflict, LeaseLost
+from holdfast.errors import Conflict, LeaseLost, SessionNotFound, WrongUser
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.message import Message
@@ -26,9 +26,8 @@ from holdfast.model.turn import (
     Signalled,
     Ticket,
     Token,
-    TurnAction,
-    TurnStatus,
 )
+from holdfast.model.usage import TurnStatus
 from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.change import Change
@@ -38,16 +37,20 @@ from holdfast.rules.partial import closing_entries, superseding_entries, turn_en
 TICKET_MS = 2_000
 """A place in the line of those who wait lapses unless it is renewed within this time."""
 
+DELTAS_MS = 60_000
+"""Streamed text stays so long after its turn was closed, for followers that are a little behind."""
+
 
 def decide_turn(
     write: Write,
-    action: TurnAction,
     session: SessionRow | None,
     recorded: KeyRow | None,
     now: int,
     log: Log,
 ) -> Decision:
     """Return what a write does to a session's turn, or raise why it does nothing."""
+    action = write.turn
+    assert action is not None, "only writes with a turn come here"
     if isinstance(action, Opening):
         if session is None:
             session = log.create_session(write.tenant, write.session_id, now)
@@ -55,7 +58,7 @@ def decide_turn(
     if isinstance(action, Holding):
         return _hold(write, action, session, now, log)
     if session is None:
-        return Decision(Signalled(Commit(0, 0), happened=False), None, [])
+        raise SessionNotFound(f"there is no session {write.session_id!r}")
     if isinstance(action, Interrupting):
         return _interrupt(action, session, now)
     if isinstance(action, Recovering):
@@ -86,7 +89,10 @@ class _Opening:
 
     def decide(self, recorded: KeyRow | None) -> Decision:
         session, opening = self.session, self.opening
-        turn, attempt, first = opening.turn, 1, None
+        if opening.user_id is not None and session.user_id not in (None, opening.user_id):
+            raise WrongUser(f"session {session.id!r} belongs to another user")
+        turn, attempt = opening.turn, 1
+        first: dict[str, Any] | None = None
         if recorded is not None:
             turn = self._recorded_turn(recorded)
             entries = [codec.decode_object(row.payload) for row in self._turn_rows(turn)]
@@ -124,6 +130,9 @@ class _Opening:
                 f"session {self.write.session_id!r} has no turn {turn!r}", code="no_turn"
             )
         return rows
+
+    def _begun(self, turn: str) -> int:
+        return self._turn_rows(turn)[0].revision - 1
 
     def _blocked(self, turn: str) -> Decision | None:
         """Return the answer if the session is taken, or others stood in line before us."""
@@ -172,6 +181,7 @@ class _Opening:
             turn,
             last["attempt"],
             entries[0]["prompt"],
+            self._begun(turn),
             TurnStatus(last["status"]),
             replayed=True,
         )
@@ -180,9 +190,12 @@ class _Opening:
     def _open(self, turn: str, attempt: int, first: dict[str, Any] | None) -> Decision:
         opening = self.opening
         change = Change(self.session, self.now, self.log)
+        if self.session.user_id is None and opening.user_id is not None:
+            owner = codec.encode({"user_id": opening.user_id})
+            change.add(codec.new_entry(EntryKind.META, [owner]))
         if self.session.open_turn is not None and opening.resume is None:
             _close_open_turn(change, self.log)
-        prompt = () if self._has_prompt(first, change) else self.write.entries
+        prompt = () if self._has_prompt(first) else self.write.entries
         start = change.history_revision if not prompt else change.revision + 1 + len(prompt)
         if first is not None and not prompt:
             start = first["prompt"]
@@ -208,30 +221,31 @@ class _Opening:
             turn_status=TurnStatus.RUNNING.value,
         )
         commit = Commit(session.revision, session.history_revision)
-        answer = Opened(commit, Token(session.pk, session.fence), turn, attempt, start)
+        begun = self._begun(turn) if first is not None else self.session.revision
+        answer = Opened(commit, Token(session.pk, session.fence), turn, attempt, start, begun)
         key = None
         if self.write.key is not None:
             key = KeyRow(WriteKind.TURN.value, session.revision, 0, turn)
-        return Decision(answer, session, change.rows, key, served=opening.ticket or "")
+        quiet = self.session.open_turn is None and self.session.updated <= self.now - DELTAS_MS
+        forget = self.session.revision if quiet else None
+        served = opening.ticket or ""
+        return Decision(answer, session, change.rows, key, served=served, forget=forget)
 
-    def _has_prompt(self, first: dict[str, Any] | None, change: Change) -> bool:
+    def _has_prompt(self, first: dict[str, Any] | None) -> bool:
         """Whether the current generation still holds the prompt of an earlier attempt."""
         if first is None:
             return False
         if first["prompt"] > self.session.base:
             return True
-        said = {
-            message["id"]
-            for row in self.log.turn_messages(self.session, first["turn"], 1)
-            for message in codec.decode_whole([row.payload])
-            if message["role"] != "assistant"
-        }
-        now = self.log.messages_after(self.session, self.session.base)
-        return any(
-            message.get("id") in said
-            for row in now
-            for message in codec.decode_whole([row.payload])
-        )
+        begun = self._turn_rows(first["turn"])[0].revision
+        said = [
+            row
+            for row in _own_rows(self.session, first["turn"], begun, self.log)
+            if row.revision <= first["prompt"]
+        ]
+        asked = {message["id"] for message in messages_of(said)}
+        now = messages_of(self.log.messages_after(self.session, self.session.base))
+        return any(message.get("id") in asked for message in now)
 
 
 def _is_to_be_repeated(last: dict[str, Any]) -> bool:
@@ -305,13 +319,20 @@ def _close_open_turn(change: Change, log: Log) -> None:
     session = change.old
     assert session.open_turn is not None
     if session.turn_status == TurnStatus.WAITING:
-        said = log.turn_messages(session, session.open_turn, None)
+        begun = log.turn_rows(session, session.open_turn)[0].revision
+        said = messages_of(_own_rows(session, session.open_turn, begun, log))
         entries = superseding_entries(session.open_turn, session.open_attempt, said, change.now)
     else:
-        rows = log.attempt_rows(session, session.open_turn, session.open_attempt)
+        begun = log.turn_rows(session, session.open_turn)[-1].revision
+        rows = _own_rows(session, session.open_turn, begun, log)
         entries = closing_entries(session.open_turn, session.open_attempt, rows, change.now)
     for new in entries:
         change.add(new)
+
+
+def _own_rows(session: SessionRow, turn: str, after: int, log: Log) -> list[LogRow]:
+    """Return what the log records of a turn above a revision."""
+    return [row for row in log.entries_after(session, after) if row.turn == turn]
 
 
 def messages_of(rows: Sequence[LogRow]) -> list[Message]:

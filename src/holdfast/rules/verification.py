@@ -7,10 +7,20 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from holdfast.errors import CorruptEntry
-from holdfast.model.entry import EntryKind, LogRow, MessageEntry, MetaEntry
+from holdfast.model.entry import (
+    EntryKind,
+    LogRow,
+    MessageEntry,
+    MetaEntry,
+    ResetEntry,
+    TurnEntry,
+)
 from holdfast.model.session import Details, SessionRow
+from holdfast.model.usage import TurnStatus
 from holdfast.rules import projection
 from holdfast.rules.details import NO_DETAILS, changed_details
+
+_HISTORY = (EntryKind.MESSAGE, EntryKind.RESET)
 
 
 class Problem(Struct, frozen=True):
@@ -48,6 +58,7 @@ class SessionCheck:
         self._reset_ends = 0
         self._floor = session.start
         self._details: Details = NO_DETAILS
+        self._open_turn: tuple[str | None, str | None] = (None, None)
 
     def walk(self, rows: Iterable[LogRow]) -> None:
         """Check the next rows."""
@@ -56,7 +67,7 @@ class SessionCheck:
             if row.revision <= self._revision:
                 self._problem(row.revision, "revisions do not rise")
             self._revision = row.revision
-            if row.kind != EntryKind.META and row.revision < self.session.floor:
+            if row.kind in _HISTORY and row.revision < self.session.floor:
                 self._problem(row.revision, f"it lies below the floor {self.session.floor}")
             try:
                 entry = projection.entry(self.session.id, row)
@@ -68,7 +79,9 @@ class SessionCheck:
                 self._message_row(row, len(entry.messages))
             elif isinstance(entry, MetaEntry):
                 self._details = changed_details(self._details, entry.changes)
-            else:
+            elif isinstance(entry, TurnEntry):
+                self._turn_row(entry)
+            elif isinstance(entry, ResetEntry):
                 closes_purged = row.revision == self.session.floor
                 if entry.closed_messages != self._in_generation and not closes_purged:
                     self._problem(
@@ -86,6 +99,7 @@ class SessionCheck:
             ("base", row.base, self._base),
             ("floor", row.floor, self._floor),
             ("message count", row.message_count, self._in_generation),
+            ("open turn", (row.open_turn, row.turn_status), self._open_turn),
             ("title, user, agent, metadata and labels", row.details, self._details),
         ):
             if stated != found:
@@ -104,6 +118,10 @@ class SessionCheck:
         self.messages += count
         self._in_generation = row.ordinal + count
         self._history_revision = row.revision
+
+    def _turn_row(self, entry: TurnEntry) -> None:
+        is_open = entry.status in (TurnStatus.RUNNING, TurnStatus.WAITING)
+        self._open_turn = (entry.turn, entry.status.value) if is_open else (None, None)
 
     def _reset_row(self, row: LogRow) -> None:
         self._base = self._history_revision = row.revision

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
+from typing import Any, ParamSpec, TypeVar
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.search import Indexed
+from holdfast.model.turn import Busy, Opened
 from holdfast.model.write import Write
+from holdfast.rules.history import History
 from holdfast.store.engine import Engine
+from holdfast.store.streaming import RunningTurn
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+LOOK_S = 0.1
+"""Whoever waits for a lease to run out looks so often: time alone gives no sign."""
 
 
 class AsyncShell:
@@ -28,6 +43,18 @@ class AsyncShell:
         """Return once the write is durable."""
         outcome = await self._engine.commit_async(write, self._timeout_s)
         assert isinstance(outcome, Commit)
+        return outcome
+
+    async def answer(self, write: Write, kind: type[T]) -> T:
+        """Return what a durable write answers, which is of this kind."""
+        outcome = await self._engine.commit_async(write, self._timeout_s)
+        assert isinstance(outcome, kind)
+        return outcome
+
+    async def open_turn(self, write: Write) -> Opened | Busy:
+        """Return the turn that was opened, or who is in the way."""
+        outcome = await self._engine.commit_async(write, self._timeout_s)
+        assert isinstance(outcome, Opened | Busy)
         return outcome
 
     async def delete(self, write: Write) -> Deletion:
@@ -66,6 +93,70 @@ class AsyncShell:
         result = function(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
+    # Turns and followers
+
+    @property
+    def mark(self) -> int:
+        """How much news there was so far."""
+        return self._engine.news.mark
+
+    async def wait_for_news(self, mark: int, timeout_s: float) -> bool:
+        """Wait until there may be something newer than `mark`."""
+        self._engine.require_open()
+        return await self._engine.news.wait_async(mark, timeout_s)
+
+    async def pause_until(self, look: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until `look` finds what it looks for, or time is up."""
+        ends = self._engine.monotonic_s() + timeout_s
+        while (left := ends - self._engine.monotonic_s()) > 0:
+            mark = self.mark
+            if await self.read(look):
+                return
+            await self.wait_for_news(mark, min(left, LOOK_S))
+
+    def attach(self, live: RunningTurn) -> None:
+        """Let the engine write what the turn streams, and keep its lease."""
+        self._engine.attach(live)
+
+    def detach(self, live: RunningTurn) -> None:
+        """Stop that."""
+        self._engine.detach(live)
+
+    async def wait_for_room(self, live: RunningTurn) -> None:
+        """Wait until the disk has caught up with a turn's text."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        live.on_room(lambda: _from_thread(loop, future))
+        await asyncio.wait_for(future, self._timeout_s)
+
+    async def wait_interrupted(self, live: RunningTurn, timeout_s: float | None) -> bool:
+        """Wait until a turn is asked to stop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        live.on_interrupt(lambda: _from_thread(loop, future))
+        try:
+            await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def pieces(self, ask: Callable[[History], Any], history: History) -> AsyncIterator[str]:
+        """Yield what `ask` yields, whether it is an asynchronous generator or a plain one."""
+        found = ask(history)
+        if isinstance(found, AsyncIterable):
+            async with contextlib.aclosing(_closable(found)) as source:
+                async for piece in source:
+                    yield piece
+        else:
+            with contextlib.closing(piece for piece in found) as plain:
+                for piece in plain:
+                    yield piece
+
+    async def close_pieces(self, source: AsyncIterator[str]) -> None:
+        """End what `pieces` began, wherever it is."""
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
     async def close(self) -> None:
         """Commit what is queued, then let go."""
         await asyncio.to_thread(self._engine.close)
@@ -76,3 +167,22 @@ def _purged(outcome: object) -> Purge | HoldfastError:
         raise outcome
     assert isinstance(outcome, Purge | HoldfastError)
     return outcome
+
+
+async def _closable(found: AsyncIterable[str]) -> AsyncGenerator[str, None]:
+    try:
+        async for piece in found:
+            yield piece
+    finally:
+        if isinstance(found, AsyncGenerator):
+            await found.aclose()
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+        loop.call_soon_threadsafe(_set, future)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.search import Indexed
+from holdfast.model.turn import Busy, Opened
 from holdfast.model.write import Write
+from holdfast.rules.history import History
 from holdfast.store.engine import Engine
+from holdfast.store.streaming import RunningTurn
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+LOOK_S = 0.1
+"""Whoever waits for a lease to run out looks so often: time alone gives no sign."""
 
 
 class SyncShell:
@@ -26,6 +34,18 @@ class SyncShell:
         """Return once the write is durable."""
         outcome = self._engine.commit(write, self._timeout_s)
         assert isinstance(outcome, Commit)
+        return outcome
+
+    def answer(self, write: Write, kind: type[T]) -> T:
+        """Return what a durable write answers, which is of this kind."""
+        outcome = self._engine.commit(write, self._timeout_s)
+        assert isinstance(outcome, kind)
+        return outcome
+
+    def open_turn(self, write: Write) -> Opened | Busy:
+        """Return the turn that was opened, or who is in the way."""
+        outcome = self._engine.commit(write, self._timeout_s)
+        assert isinstance(outcome, Opened | Busy)
         return outcome
 
     def delete(self, write: Write) -> Deletion:
@@ -53,6 +73,53 @@ class SyncShell:
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a caller's function."""
         return function(*args, **kwargs)
+
+    # Turns and followers
+
+    @property
+    def mark(self) -> int:
+        """How much news there was so far."""
+        return self._engine.news.mark
+
+    def wait_for_news(self, mark: int, timeout_s: float) -> bool:
+        """Wait until there may be something newer than `mark`."""
+        self._engine.require_open()
+        return self._engine.news.wait(mark, timeout_s)
+
+    def pause_until(self, look: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until `look` finds what it looks for, or time is up."""
+        ends = self._engine.monotonic_s() + timeout_s
+        while (left := ends - self._engine.monotonic_s()) > 0:
+            mark = self.mark
+            if self.read(look):
+                return
+            self.wait_for_news(mark, min(left, LOOK_S))
+
+    def attach(self, live: RunningTurn) -> None:
+        """Let the engine write what the turn streams, and keep its lease."""
+        self._engine.attach(live)
+
+    def detach(self, live: RunningTurn) -> None:
+        """Stop that."""
+        self._engine.detach(live)
+
+    def wait_for_room(self, live: RunningTurn) -> None:
+        """Wait until the disk has caught up with a turn's text."""
+        live.wait_for_room(self._timeout_s)
+
+    def wait_interrupted(self, live: RunningTurn, timeout_s: float | None) -> bool:
+        """Wait until a turn is asked to stop."""
+        return live.interrupted.wait(timeout_s)
+
+    def pieces(self, ask: Callable[[History], Any], history: History) -> Iterator[str]:
+        """Yield what `ask` yields."""
+        with contextlib.closing(piece for piece in ask(history)) as source:
+            yield from source
+
+    def close_pieces(self, source: Iterator[str]) -> None:
+        """End what `pieces` began, wherever it is."""
+        if isinstance(source, Generator):
+            source.close()
 
     def close(self) -> None:
         """Commit what is queued, then let go."""

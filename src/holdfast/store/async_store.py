@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -21,16 +22,23 @@ from holdfast.model.message import Message
 from holdfast.model.search import SearchHit
 from holdfast.model.session import Page, Point, SessionInfo
 from holdfast.model.stats import Stats
+from holdfast.model.turn import Interrupting, Recovering, Signalled
 from holdfast.rules.history import History
 from holdfast.rules.verification import Verification
 from holdfast.store._async_shell import AsyncShell
+from holdfast.store.async_turn import AsyncTurn
 from holdfast.store.copying import Copying
 from holdfast.store.engine import Engine
+from holdfast.store.following import Follower
+from holdfast.store.opening import OnBusy, TurnOptions, TurnRequest
 from holdfast.store.reading import Reading
 from holdfast.store.searching import Searching
 from holdfast.store.sources import Sources
 from holdfast.store.walking import Walking
 from holdfast.store.writing import Save, Writing
+
+NEWS_S = 30.0
+"""A follower looks so often even if nothing tells it to."""
 
 PURGES_TOGETHER = 64
 """How many sessions are purged in one batch: they are erased together, and others wait so long."""
@@ -324,6 +332,73 @@ class AsyncSessionStore:
         """
         revision = await self._shell.read(self._reading.revision, session_id, at)
         return await self._shell.commit(self._writing.label(session_id, name, revision))
+
+    # Turns
+
+    def turn(
+        self,
+        session_id: str,
+        prompt: str | Message | Sequence[Message] | None = None,
+        *,
+        key: str | None = None,
+        user_id: str | None = None,
+        on_busy: OnBusy = "wait",
+        timeout: float = 60.0,
+        ttl: float = 30.0,
+        flush_interval: float = 0.1,
+    ) -> AsyncTurn:
+        """Return a turn to be used with `async with`: a prompt, and whatever answers it.
+
+        Entering commits the prompt and takes the session's lease in one write; one turn of a
+        session runs at a time, anywhere. If another runs, `on_busy` says what to do: `wait` for it,
+        first come first served, or `reject`, or `interrupt` it; after `timeout` seconds
+        `SessionBusy`. The lease lasts `ttl` seconds and is renewed meanwhile. The same `key` again
+        gives back a turn that was completed, or stopped on request, and repeats one that crashed or
+        failed. Raises `WrongUser` if the session is another user's.
+        """
+        options = TurnOptions(
+            key=key,
+            user_id=user_id,
+            on_busy=on_busy,
+            timeout_s=timeout,
+            ttl_s=ttl,
+            flush_interval_s=flush_interval,
+        )
+        place = (self._tenant, session_id)
+        request = TurnRequest(self._engine, self._reading, place, prompt, options)
+        return AsyncTurn(self._shell, request)
+
+    async def interrupt(self, session_id: str) -> bool:
+        """Ask the session's running turn to stop, wherever it runs; false if none does."""
+        return await self._signal(session_id, Interrupting())
+
+    async def recover(self) -> int:
+        """Close the turns of workers that died, and return how many; what they showed is kept."""
+        now = await self._shell.read(self._reading.open_turns)
+        closed = 0
+        for row in now:
+            with contextlib.suppress(SessionNotFound):  # deleted since
+                closed += await self._signal(row.id, Recovering())
+        return closed
+
+    async def _signal(self, session_id: str, action: Interrupting | Recovering) -> bool:
+        write = self._writing.signal(session_id, action)
+        return (await self._shell.answer(write, Signalled)).happened
+
+    async def follow(self, session_id: str, after: int = 0) -> AsyncIterator[Entry]:
+        """Yield the entries above a revision, then each new one, of any process; it does not end.
+
+        Begin again anywhere with the last revision that you saw. Ends with `SessionNotFound` when
+        the session is deleted, also if another one takes its id.
+        """
+        follower = Follower(self._reading, session_id, after)
+        while True:
+            mark = self._shell.mark
+            entries = await self._shell.read(follower.read)
+            for entry in entries:
+                yield entry
+            if not entries:
+                await self._shell.wait_for_news(mark, NEWS_S)
 
     # Sessions
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from holdfast.errors import HoldfastError, InvalidMessage, Unavailable
 from holdfast.model.message import Message
-from holdfast.model.turn import Busy, Opened, TurnStatus
+from holdfast.model.turn import Busy, Held, Opened, Signalled
+from holdfast.model.usage import TurnStatus
 from holdfast.rules.history import History
 from holdfast.store._async_shell import AsyncShell
 from holdfast.store.opening import TurnRequest, ending
@@ -63,8 +64,7 @@ class AsyncTurn:
     def history(self) -> History:
         """What a model is to answer: the history up to the prompt, and this turn's messages."""
         assert self._history is not None, "a turn is used with `async with`"
-        said = self._said()
-        return self._history + said if said else self._history
+        return self._history if self.replayed else self._history + self.messages
 
     @property
     def messages(self) -> list[Message]:
@@ -79,12 +79,12 @@ class AsyncTurn:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the turn was asked to stop, or lost its lease; a runner looks at it as it goes."""
+        """Whether the turn was asked to stop, or lost its lease; a runner looks as it goes."""
         return self._running is not None and self._running.interrupted.is_set()
 
     async def wait_interrupted(self, timeout: float | None = None) -> bool:
         """Wait until the turn is asked to stop; false if `timeout` seconds passed before."""
-        return await self._shell.wait_event(self._live.interrupted, timeout)
+        return await self._shell.wait_interrupted(self._live, timeout)
 
     # What is written into it
 
@@ -122,7 +122,7 @@ class AsyncTurn:
         live = self._live
         write = live.adding(message, self._request.line(message))
         try:
-            live.heard(await self._shell.commit_held(write))
+            live.heard(await self._shell.answer(write, Held))
         except Unavailable:
             live.not_written()
             raise
@@ -186,7 +186,7 @@ class AsyncTurn:
         """Open the turn, after the turns of those who came before."""
         request = self._request
         while True:
-            answer = await self._shell.commit_opening(request.write())
+            answer = await self._shell.open_turn(request.write())
             if isinstance(answer, Opened):
                 return answer
             await self._make_way(answer)
@@ -196,7 +196,7 @@ class AsyncTurn:
         """Refuse, or ask the turn that runs to stop, as the caller said."""
         stop = self._request.what_to_do(busy)
         if stop is not None:
-            await self._shell.commit_signal(stop)
+            await self._shell.answer(stop, Signalled)
 
     async def __aexit__(
         self,
@@ -214,7 +214,7 @@ class AsyncTurn:
             return
         status, facts = ending(error, abandoned=self._streaming, interrupted=self.interrupted)
         try:
-            await self._shell.commit_held(live.closing(status, **facts))
+            await self._shell.answer(live.closing(status, **facts), Held)
         except HoldfastError:
             if error is None:
                 raise

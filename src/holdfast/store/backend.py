@@ -8,14 +8,15 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from holdfast.errors import HoldfastError
-from holdfast.model.commit import Commit, Deletion, Purge
+from holdfast.model.commit import Deletion
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Indexed, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
+from holdfast.rules.decision import Answer
 
-Result: TypeAlias = Commit | Deletion | Purge | Indexed
+Result: TypeAlias = Answer | Deletion | Indexed
 """What a write that happened answers."""
 
 Outcome: TypeAlias = Result | HoldfastError
@@ -143,6 +144,25 @@ class Backend(Protocol):
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None
     ) -> LogRead | None:
         """Return the entries above revision `after`, about `limit` of them."""
+        ...
+
+    def open_turns(self, tenant: str) -> list[SessionRow]:
+        """Return a tenant's sessions whose turn runs or waits."""
+        ...
+
+    def waiting(self, tenant: str, session_id: str) -> int:
+        """Return how many stand in line for a session's turn, or stood there until lately."""
+        ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something may have been committed, by any process, or when time is up.
+
+        A hint: it may come early, late or twice. One thread at a time calls it.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Let `wait` return now, from another thread."""
         ...
 
     def list_sessions(self, listing: Listing) -> list[SessionRow]:

@@ -23,6 +23,7 @@ from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.write import Write
 from holdfast.store.backend import Backend, Outcome, Result
 from holdfast.store.deadlines import Deadlines
+from holdfast.store.news import News
 from holdfast.store.pending import AnyPending, AsyncPending, Pending, PostedPending, State
 from holdfast.store.sources import Sources
 
@@ -57,7 +58,7 @@ class Engine:
 
     def __init__(self, backend: Backend, sources: Sources) -> None:
         self.backend = backend
-        self._sources = sources
+        self.sources = sources
         self._closed = False
         self._start_fresh()
         _engines.add(self)
@@ -75,6 +76,7 @@ class Engine:
         self._forking: object = None
         self._readers: ThreadPoolExecutor | None = None
         self._left_to_committer = False
+        self.news = News(self.backend.wait, self.backend.wake)
         self._beating: set[Beating] = set()
         self._next_beat = 0.0
         self._deadlines: _LoopDeadlines = weakref.WeakKeyDictionary()
@@ -83,7 +85,7 @@ class Engine:
 
     def commit(self, write: Write, timeout_s: float) -> Result:
         """Commit `write` from a thread; durable when this returns."""
-        deadline = self._sources.monotonic_s() + timeout_s
+        deadline = self.sources.monotonic_s() + timeout_s
         if not _in_event_loop():
             outcome = self._commit_alone(write)
             if outcome is not None:
@@ -94,7 +96,7 @@ class Engine:
 
     def commit_together(self, writes: Sequence[Write], timeout_s: float) -> list[Outcome]:
         """Commit writes from a thread, in few batches; each has an outcome of its own."""
-        deadline = self._sources.monotonic_s() + timeout_s
+        deadline = self.sources.monotonic_s() + timeout_s
         waiting = [Pending(write, deadline) for write in writes]
         try:
             with self._lock:
@@ -115,7 +117,7 @@ class Engine:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        pending = AsyncPending(write, self._sources.monotonic_s() + timeout_s, loop)
+        pending = AsyncPending(write, self.sources.monotonic_s() + timeout_s, loop)
         self._enqueue(pending)
         deadlines = self._deadlines_of(loop)
         deadlines.watch(pending)
@@ -134,7 +136,7 @@ class Engine:
 
         What is posted is committed in the order of posting, and before what is committed later.
         """
-        deadline = self._sources.monotonic_s() + POST_TIMEOUT_S
+        deadline = self.sources.monotonic_s() + POST_TIMEOUT_S
         self._enqueue(PostedPending(write, deadline, settled))
 
     def attach(self, beating: Beating) -> None:
@@ -161,6 +163,10 @@ class Engine:
                 self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="holdfast-reader")
             return self._readers
 
+    def monotonic_s(self) -> float:
+        """Return the store's clock for deadlines, in seconds."""
+        return self.sources.monotonic_s()
+
     @property
     def closed(self) -> bool:
         """Whether the store was closed."""
@@ -176,6 +182,7 @@ class Engine:
             # callers that have given up: it lets go of the backend when it gets through.
             self._left_to_committer = self._holder is COMMITTER
             readers, self._readers = self._readers, None
+        self.news.close()
         if readers is not None:
             readers.shutdown()
         if not self._left_to_committer:
@@ -287,7 +294,7 @@ class Engine:
         """Whether nobody waits for a commit any more."""
         if self._holder is not COMMITTER:
             return self._holder is None
-        now = self._sources.monotonic_s()
+        now = self.sources.monotonic_s()
         queued = any(p.state is State.QUEUED and p.deadline > now for p in self._queue)
         return not queued and not self._in_flight
 
@@ -346,11 +353,11 @@ class Engine:
         """Return how long the committer may rest if nobody calls it."""
         if not self._beating:
             return IDLE_S
-        return max(0.0, self._next_beat - self._sources.monotonic_s())
+        return max(0.0, self._next_beat - self.sources.monotonic_s())
 
     def _beat(self) -> None:
         """Call whatever beats, if it is time; all beat together, so that they share commits."""
-        now = self._sources.monotonic_s()
+        now = self.sources.monotonic_s()
         with self._lock:
             if not self._beating or now < self._next_beat:
                 return
@@ -383,7 +390,7 @@ class Engine:
 
     def _drop_abandoned(self) -> None:
         """Drop from the queue's head what nobody waits for any more."""
-        now = self._sources.monotonic_s()
+        now = self.sources.monotonic_s()
         while self._queue:
             first = self._queue[0]
             if first.state is State.QUEUED and not (self._closed and first.deadline < now):
@@ -401,9 +408,7 @@ class Engine:
             self._in_flight = bool(batch)
         return batch
 
-    def _publish(
-        self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome]
-    ) -> None:
+    def _publish(self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome]) -> None:
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[AsyncPending]] = defaultdict(list)
         for pending, outcome in zip(batch, outcomes, strict=True):
             pending.outcome = outcome
@@ -424,7 +429,7 @@ class Engine:
 
     def _await_outcome(self, pending: Pending) -> Outcome:
         try:
-            remaining_s = max(0.0, pending.deadline - self._sources.monotonic_s())
+            remaining_s = max(0.0, pending.deadline - self.sources.monotonic_s())
             in_time = pending.signal.acquire(timeout=remaining_s)
         except BaseException:  # Ctrl-C: what is still queued is not to be written behind our back
             self._withdraw(pending)
@@ -446,7 +451,7 @@ class Engine:
     def _deadlines_of(self, loop: asyncio.AbstractEventLoop) -> Deadlines[AsyncPending]:
         found = self._deadlines.get(loop)
         if found is None:
-            found = Deadlines(loop, self._sources.monotonic_s, self._expire_async)
+            found = Deadlines(loop, self.sources.monotonic_s, self._expire_async)
             self._deadlines[loop] = found
         return found
 

@@ -17,9 +17,10 @@ from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.search import Found, Indexed, Search
 from holdfast.model.session import SessionRow, new_session
 from holdfast.model.stats import Stats
+from holdfast.model.turn import Ticket
 from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules.committing import decide
-from holdfast.rules.decision import rank_after
+from holdfast.rules.decision import Decision, rank_after
 from holdfast.rules.search import Scan, said_in
 from holdfast.store.backend import (
     Capabilities,
@@ -36,6 +37,7 @@ class _Session(Struct):
     row: SessionRow
     log: list[LogRow] = []
     keys: dict[str, KeyRow] = {}
+    tickets: dict[str, Ticket] = {}
 
 
 class MemoryBackend:
@@ -49,6 +51,8 @@ class MemoryBackend:
         self._pks = itertools.count(1)
         self._last_ranks: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._news = threading.Condition()
+        self._is_new = False
         self.identity = f"memory-{sources.new_id()}"
         self.location = "memory (nothing is kept)"
 
@@ -71,7 +75,9 @@ class MemoryBackend:
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes in order."""
         with self._lock:
-            return [self._commit_one(write) for write in writes]
+            outcomes = [self._commit_one(write) for write in writes]
+        self.wake()
+        return outcomes
 
     def _commit_one(self, write: Write) -> Outcome:
         place = (write.tenant, write.session_id)
@@ -93,8 +99,10 @@ class MemoryBackend:
             session.log = [
                 entry
                 for entry in session.log
-                if entry.revision >= decision.session.floor or entry.kind == EntryKind.META
+                if entry.revision >= decision.session.floor
+                or entry.kind not in (EntryKind.MESSAGE, EntryKind.RESET)
             ]
+        _tidy(session, decision, self._sources.now_ms())
         session.row = decision.session
         session.log.extend(decision.rows)
         if decision.key is not None and write.key is not None:
@@ -113,18 +121,56 @@ class MemoryBackend:
 
     def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the message entries above a revision."""
-        log = self._sessions[session.tenant, session.id].log
-        return [row for row in log if row.revision > revision and row.kind == EntryKind.MESSAGE]
+        rows = self.entries_after(session, revision)
+        return [row for row in rows if row.kind == EntryKind.MESSAGE]
 
     def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the reset entries above a revision."""
-        log = self._sessions[session.tenant, session.id].log
-        return [row for row in log if row.revision > revision and row.kind == EntryKind.RESET]
+        rows = self.entries_after(session, revision)
+        return [row for row in rows if row.kind == EntryKind.RESET]
+
+    def entries_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return all entries above a revision."""
+        found = self._sessions.get((session.tenant, session.id))
+        return [row for row in found.log if row.revision > revision] if found else []
+
+    def turn_rows(self, session: SessionRow, turn: str) -> Sequence[LogRow]:
+        """Return the turn entries of one turn."""
+        rows = self.entries_after(session, session.start)
+        return [row for row in rows if row.turn == turn and row.kind == EntryKind.TURN]
+
+    def tickets(self, session: SessionRow) -> Sequence[Ticket]:
+        """Return the places in the line for a session."""
+        found = self._sessions.get((session.tenant, session.id))
+        return list(found.tickets.values()) if found else []
 
     def read_session(self, tenant: str, session_id: str) -> SessionRow | None:
         """Return a session's row."""
         session = self._sessions.get((tenant, session_id))
         return session.row if session else None
+
+    def open_turns(self, tenant: str) -> list[SessionRow]:
+        """Return a tenant's sessions whose turn runs or waits."""
+        with self._lock:
+            rows = [session.row for session in self._sessions.values()]
+        return [row for row in rows if row.tenant == tenant and row.open_turn is not None]
+
+    def waiting(self, tenant: str, session_id: str) -> int:
+        """Return how many stand in line for a session's turn."""
+        session = self._sessions.get((tenant, session_id))
+        return len(session.tickets) if session else 0
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something is committed, or woken, or time is up."""
+        with self._news:
+            self._news.wait_for(lambda: self._is_new, timeout_s)
+            self._is_new = False
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        with self._news:
+            self._is_new = True
+            self._news.notify_all()
 
     def read_history(
         self,
@@ -252,3 +298,21 @@ class MemoryBackend:
     def after_fork_in_child(self) -> None:
         """Go on with the child's own copy."""
         self._lock = threading.Lock()
+        self._news = threading.Condition()
+
+
+def _tidy(session: _Session, decision: Decision, now: int) -> None:
+    """Keep or drop a place in the line for a session, and drop deltas that are not needed."""
+    if decision.ticket is not None:
+        session.tickets[decision.ticket.id] = decision.ticket
+    if decision.served is not None:
+        session.tickets = {
+            name: ticket
+            for name, ticket in session.tickets.items()
+            if name != decision.served and ticket.expires > now
+        }
+    forget = decision.forget
+    if forget is not None:
+        session.log = [
+            row for row in session.log if row.revision > forget or row.kind != EntryKind.DELTA
+        ]

@@ -44,9 +44,7 @@ class News:
             self._waiting += 1
             try:
                 self._watch()
-                return self._change.wait_for(
-                    lambda: self.mark != mark or self._closed, timeout_s
-                )
+                return self._change.wait_for(lambda: self.mark != mark or self._closed, timeout_s)
             finally:
                 self._waiting -= 1
 
@@ -75,7 +73,10 @@ class News:
         with self._change:
             self._closed = True
             self._tell()
-        self._wake()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._wake()
+            thread.join()
 
     def _watch(self) -> None:
         if self._thread is None and not self._closed:

@@ -1,6 +1,4 @@
-"""A caller's wish for a turn: checked arguments, the writes that try for it, and what to do if the
-session is taken.
-"""
+"""A caller's wish for a turn: the writes that try for it, and what to do while it is busy."""
 
 from __future__ import annotations
 
@@ -14,14 +12,14 @@ from msgspec import Struct
 from holdfast.errors import InvalidArgument, InvalidMessage, SessionBusy
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message, SyntheticMessage
-from holdfast.model.turn import Busy, Interrupting, Opened, Opening, TurnStatus, Usage
+from holdfast.model.turn import Busy, Interrupting, Opened, Opening
+from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.arguments import check_count, check_id, check_optional_id
 from holdfast.rules.history import History
 from holdfast.store.engine import Engine
 from holdfast.store.reading import Reading
-from holdfast.store.sources import Sources
 from holdfast.store.streaming import RunningTurn
 
 OnBusy: TypeAlias = Literal["wait", "reject", "interrupt"]
@@ -51,7 +49,6 @@ class TurnRequest:
         place: tuple[str, str],
         prompt: str | Message | Sequence[Message] | None,
         options: TurnOptions,
-        sources: Sources,
     ) -> None:
         check_id(place[1])
         check_optional_id(options.key, "key")
@@ -62,7 +59,7 @@ class TurnRequest:
         self._reading = reading
         self._place = place
         self._options = options
-        self._sources = sources
+        self._sources = sources = engine.sources
         self._entries = self._prompt(prompt)
         self._turn = f"turn_{sources.new_id()}"
         self._ticket = sources.new_id() if options.on_busy != "reject" else None
@@ -115,7 +112,7 @@ class TurnRequest:
         """Return a look, which only reads, at whether another try may work."""
 
         def look() -> bool:
-            row = self._reading.row(self._place[1])
+            row = self._reading.live_row(self._place[1])
             if row is None or row.fence != busy.fence or (row.open_turn or "") != busy.turn:
                 return True
             # It may have been renewed: the commit decides, by the clock that it goes by.
@@ -155,7 +152,7 @@ class TurnRequest:
             ttl_s=self._options.ttl_s,
             flush_interval_s=self._options.flush_interval_s,
             post=self._engine.post,
-            look=lambda: self._reading.row(self._place[1]),
+            look=lambda: self._reading.live_row(self._place[1]),
             stamp=self._stamp,
             now=self._sources.monotonic_s(),
         )
@@ -175,9 +172,7 @@ class TurnRequest:
     ) -> None:
         """Check one call's token counts and hand them to the turn."""
         names = ("input_tokens", "output_tokens", "cached_tokens")
-        used, made, cached = (
-            check_count(n, name) for n, name in zip(tokens, names, strict=True)
-        )
+        used, made, cached = (check_count(n, name) for n, name in zip(tokens, names, strict=True))
         live.add_usage(
             Usage(
                 call=live.next_call() if call is None else check_id(call, "call"),
@@ -192,9 +187,7 @@ class TurnRequest:
     def _stamp(self) -> codec.Stamp:
         return self._sources.message_id, self._sources.now_text()
 
-    def _prompt(
-        self, prompt: str | Message | Sequence[Message] | None
-    ) -> tuple[NewEntry, ...]:
+    def _prompt(self, prompt: str | Message | Sequence[Message] | None) -> tuple[NewEntry, ...]:
         if prompt is None:
             return ()
         if isinstance(prompt, str):
@@ -242,5 +235,9 @@ def _check_options(options: TurnOptions) -> None:
         ("ttl", options.ttl_s, 0.001),
         ("flush_interval", options.flush_interval_s, 0.001),
     ):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        if isinstance(value, bool) or not _is_at_least(value, least):
             raise InvalidArgument(f"{name}={value!r} must be a number of seconds")
+
+
+def _is_at_least(value: object, least: float) -> bool:
+    return isinstance(value, int | float) and least <= value < float("inf")

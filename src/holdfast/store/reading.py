@@ -14,6 +14,7 @@ from holdfast.model.entry import Entry, LogRow
 from holdfast.model.message import Message
 from holdfast.model.session import REVISION_BITS, Page, Point, SessionInfo, SessionRow
 from holdfast.model.stats import Stats
+from holdfast.model.turn import Opened
 from holdfast.rules import codec, points, projection
 from holdfast.rules.arguments import (
     check_count,
@@ -23,6 +24,7 @@ from holdfast.rules.arguments import (
     check_point,
 )
 from holdfast.rules.history import History, Origin
+from holdfast.rules.partial import said_in_turn
 from holdfast.rules.repair import repair
 from holdfast.rules.window import last_messages, reaches_back
 from holdfast.store.backend import Backend, HistoryRead, Listing
@@ -131,6 +133,26 @@ class Reading:
         check_count(after, "after")
         limit = _limit(limit, "limit")
         return [projection.entry(session_id, row) for row in self._log(session_id, after, limit)]
+
+    def turn(self, session_id: str, opened: Opened) -> tuple[History, list[Message]]:
+        """Return the history that a turn answers, and its own whole messages so far.
+
+        Those are what was said before this attempt, or, of a replayed turn, all that it recorded.
+        """
+        history = self.history(session_id, at=opened.prompt_revision)
+        if opened.attempt == 1 and not opened.replayed:
+            return history, []
+        rows = self._log(session_id, opened.begun, None)
+        final = opened.attempt if opened.replayed else 0
+        return history, repair(said_in_turn(rows, opened.turn, final))
+
+    def open_turns(self) -> list[SessionRow]:
+        """Return the sessions whose turn runs or waits."""
+        return self._backend.open_turns(self._tenant)
+
+    def live_row(self, session_id: str) -> SessionRow | None:
+        """Return a session's row as it is now, or `None`."""
+        return self._backend.read_session(self._tenant, session_id)
 
     def session(self, session_id: str) -> SessionInfo:
         """Return a session's row; `SessionNotFound` if there is none."""

@@ -15,7 +15,8 @@ from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import SessionRow
-from holdfast.model.turn import Held, Holding, Opened, TurnStatus, Usage
+from holdfast.model.turn import Held, Holding, Opened
+from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Creation, Write, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.partial import delta_entry, interrupted_message, turn_entry, usage_entry
@@ -83,9 +84,11 @@ class RunningTurn:
         self._unwritten: list[str] = []
         self._unwritten_length = 0
         self._usage: list[NewEntry] = []
+        self._told: set[str] = set()
         self._calls = 0
         self._heard = now
         self._on_room: list[Callable[[], None]] = []
+        self._on_interrupt: list[Callable[[], None]] = []
         self._before: _Text | None = None
 
     # What the worker says
@@ -113,6 +116,20 @@ class RunningTurn:
             else:
                 self._on_room.append(call)
 
+    def on_interrupt(self, call: Callable[[], None]) -> None:
+        """Call once the turn is asked to stop, on whichever thread learns of it."""
+        with self._change:
+            if self.interrupted.is_set():
+                call()
+            else:
+                self._on_interrupt.append(call)
+
+    def _interrupt(self) -> None:
+        self.interrupted.set()
+        waiting, self._on_interrupt = self._on_interrupt, []
+        for call in waiting:
+            call()
+
     def _has_room(self) -> bool:
         return self._unwritten_length < MAX_UNWRITTEN or self.fault is not None
 
@@ -120,7 +137,9 @@ class RunningTurn:
         """Take one call's token counts; they join the next commit."""
         with self._change:
             self.require_running()
-            self._usage.append(usage_entry(self.turn, self.attempt, usage))
+            if usage.call not in self._told:  # a call that is told twice counts once
+                self._told.add(usage.call)
+                self._usage.append(usage_entry(self.turn, self.attempt, usage))
 
     def next_call(self) -> str:
         """Return a name for a model call that came without one."""
@@ -209,7 +228,7 @@ class RunningTurn:
         if session is None or session.fence != fence or session.open_turn != self.turn:
             self._fail(LeaseLost(f"turn {self.turn} was taken over, closed or deleted"))
         elif session.interrupt_fence == fence:
-            self.interrupted.set()
+            self._interrupt()
 
     def _flush(self) -> None:
         if self._posted:
@@ -244,11 +263,11 @@ class RunningTurn:
     def heard(self, held: Held) -> None:
         """Learn from a write's answer whether the turn was asked to stop."""
         if held.interrupted:
-            self.interrupted.set()
+            self._interrupt()
 
     def _fail(self, error: HoldfastError) -> None:
         self.fault = error
-        self.interrupted.set()
+        self._interrupt()
         self._wake()
 
     def _wake(self) -> None:
@@ -286,9 +305,7 @@ class RunningTurn:
         self.messages += codec.decode_provider([line])
         return codec.new_entry(EntryKind.MESSAGE, [line]).within(self.turn, self.attempt)
 
-    def _write(
-        self, entries: Sequence[NewEntry], status: TurnStatus = TurnStatus.RUNNING
-    ) -> Write:
+    def _write(self, entries: Sequence[NewEntry], status: TurnStatus = TurnStatus.RUNNING) -> Write:
         tenant, session_id = self._place
         return Write(
             tenant=tenant,

@@ -13,6 +13,7 @@ from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message, SyntheticMessage
 from holdfast.model.session import REVISION_BITS
+from holdfast.model.turn import Interrupting, Recovering
 from holdfast.model.write import Creation, Reset, Write, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.arguments import (
@@ -195,6 +196,15 @@ class Writing:
         """Return the time by which a generation has to have ended, in milliseconds."""
         age = check_age(older_than, "older_than")
         return None if age is None else self._sources.now_ms() - age // timedelta(milliseconds=1)
+
+    def signal(self, session_id: str, action: Interrupting | Recovering) -> Write:
+        """Ask a turn to stop, or close the turn of a worker that died."""
+        return Write(
+            tenant=self._tenant,
+            session_id=check_id(session_id),
+            kind=WriteKind.TURN,
+            turn=action,
+        )
 
     def delete(self, session_id: str) -> Write:
         """Delete a session with everything that it has."""

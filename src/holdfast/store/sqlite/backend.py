@@ -26,6 +26,7 @@ from holdfast.store.sqlite.connections import Database
 from holdfast.store.sqlite.queries import queries
 from holdfast.store.sqlite.readers import Readers
 from holdfast.store.sqlite.turnstile import Turnstile
+from holdfast.store.sqlite.watching import Watcher
 from holdfast.store.sqlite.writer import Writer
 
 _TOP = (1 << 63) - 1
@@ -42,6 +43,7 @@ class SqliteBackend:
         self._sources = sources
         self._readers = Readers(database)
         self._turnstile = Turnstile(database.path)
+        self._watcher = Watcher(database)
         self._writer: Writer | None = None
         self.identity = ""
 
@@ -150,6 +152,29 @@ class SqliteBackend:
                 rows += _log(connection, rows[-1].revision, ends, -1)
         return LogRead(session, rows)
 
+    def open_turns(self, tenant: str) -> list[SessionRow]:
+        """Return a tenant's sessions whose turn runs or waits."""
+        with self._readers.snapshot() as connection:
+            found = connection.execute(queries()["open_turns"], (tenant,))
+            return [SessionRow._make(row) for row in found]
+
+    def waiting(self, tenant: str, session_id: str) -> int:
+        """Return how many stand in line for a session's turn."""
+        with self._readers.snapshot() as connection:
+            row = connection.execute(queries()["count_waiters"], (tenant, session_id)).fetchone()
+        return int(row[0])
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when some process may have committed, or when time is up."""
+        try:
+            self._watcher.wait(timeout_s)
+        except sqlite3.Error as error:
+            raise faults.translated(error, self.location) from error
+
+    def wake(self) -> None:
+        """Let `wait` return now."""
+        self._watcher.wake()
+
     def list_sessions(self, listing: Listing) -> list[SessionRow]:
         """Return the sessions that a listing asks for."""
         place = listing.below or (_TOP, _TOP)
@@ -197,6 +222,7 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Close every connection; the last one out folds the write-ahead log into the file."""
+        self._watcher.close()
         self._readers.close()
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -208,6 +234,7 @@ class SqliteBackend:
 
         A child that wrote through it would not see the parent's locks, nor the parent the child's.
         """
+        self._watcher.pause()
         self._readers.pause(FORK_WAIT_S)
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -217,9 +244,11 @@ class SqliteBackend:
     def after_fork_in_parent(self) -> None:
         """Let reads begin again; connections are opened when they are needed."""
         self._readers.resume()
+        self._watcher.resume()
 
     def after_fork_in_child(self) -> None:
         """Start anew; what could not be closed before the fork is left alone."""
+        self._watcher = Watcher(self._database)
         inherited = self._readers.abandon()
         if self._writer is not None:
             inherited.append(self._writer.connection)

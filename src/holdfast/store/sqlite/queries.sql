@@ -1,6 +1,8 @@
 -- session: One session by its tenant and id.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
   FROM sessions WHERE tenant = ? AND id = ?;
 
 -- last_key: The highest key that a session ever had, deleted ones included.
@@ -11,22 +13,30 @@ SELECT coalesce(max(rank), 0) FROM sessions WHERE tenant = ?;
 
 -- put_sessions: The rows of a batch's sessions, new or changed.
 INSERT INTO sessions (pk, tenant, id, revision, history_revision, base, floor, message_count,
-                      created, updated, rank, title, user_id, agent_name, meta, labels)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                      created, updated, rank, title, user_id, agent_name, meta, labels,
+                      fence, lease_until, lease_ttl, lease_owner, open_turn, open_attempt,
+                      turn_status, interrupt_fence)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (pk) DO UPDATE
    SET revision = excluded.revision, history_revision = excluded.history_revision,
        base = excluded.base, floor = excluded.floor, message_count = excluded.message_count,
        updated = excluded.updated, rank = excluded.rank, title = excluded.title,
        user_id = excluded.user_id, agent_name = excluded.agent_name, meta = excluded.meta,
-       labels = excluded.labels;
+       labels = excluded.labels, fence = excluded.fence, lease_until = excluded.lease_until,
+       lease_ttl = excluded.lease_ttl, lease_owner = excluded.lease_owner,
+       open_turn = excluded.open_turn, open_attempt = excluded.open_attempt,
+       turn_status = excluded.turn_status, interrupt_fence = excluded.interrupt_fence;
 
 -- move_sessions: The same for rows whose log grew and nothing else: what no index holds is set alone.
 INSERT INTO sessions (pk, tenant, id, revision, history_revision, base, floor, message_count,
-                      created, updated, rank, title, user_id, agent_name, meta, labels)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                      created, updated, rank, title, user_id, agent_name, meta, labels,
+                      fence, lease_until, lease_ttl, lease_owner, open_turn, open_attempt,
+                      turn_status, interrupt_fence)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (pk) DO UPDATE
    SET revision = excluded.revision, history_revision = excluded.history_revision,
-       base = excluded.base, message_count = excluded.message_count, updated = excluded.updated;
+       base = excluded.base, message_count = excluded.message_count, updated = excluded.updated,
+       lease_until = excluded.lease_until, interrupt_fence = excluded.interrupt_fence;
 
 -- insert_messages: Message and reset entries.
 INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
@@ -38,10 +48,11 @@ SELECT column1, column2, column4, column5, column6, CAST(column7 AS TEXT), colum
   FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?));
 
 -- key: What a key recorded.
-SELECT kind, revision, kept FROM keys WHERE session = ? AND key = ?;
+SELECT kind, revision, kept, turn FROM keys WHERE session = ? AND key = ?;
 
 -- insert_keys: Keys and what their writes came to.
-INSERT INTO keys (session, key, kind, revision, kept, at) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO keys (session, key, kind, revision, kept, turn, at) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (session, key) DO UPDATE SET revision = excluded.revision, at = excluded.at;
 
 -- messages_after: The message entries above a revision, to be carried over by a rewrite.
 SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
@@ -87,14 +98,18 @@ DELETE FROM sessions WHERE pk = ?;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
   FROM sessions
  WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
  ORDER BY rank DESC, pk DESC LIMIT ?;
 
 -- list_user_sessions: The same for one user.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
   FROM sessions
  WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
    AND user_id = ?
@@ -102,7 +117,9 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
   FROM sessions WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?;
 
 -- count_sessions: How many sessions a tenant has, current messages, and first generations.
@@ -241,3 +258,35 @@ SELECT count(*), coalesce(sum(words), 0) FROM searched_messages;
 
 -- count_holding: How many messages in the index have a phrase.
 SELECT count(*) FROM search WHERE search MATCH ?;
+
+-- turn_rows: The turn entries of one turn, in order.
+SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM activity
+ WHERE turn = ? AND kind = 'turn' AND revision > ? AND revision <= ? ORDER BY revision;
+
+-- tickets: Who waits for a session's turn.
+SELECT id, number, expires FROM waiters WHERE session = ?;
+
+-- count_waiters: How many wait for a session's turn.
+SELECT count(*) FROM waiters WHERE session = (
+    SELECT pk FROM sessions WHERE tenant = ? AND id = ?);
+
+-- put_ticket: A place in the line, taken or renewed.
+INSERT INTO waiters (session, id, number, expires) VALUES (?, ?, ?, ?)
+    ON CONFLICT (session, id) DO UPDATE SET expires = excluded.expires;
+
+-- drop_tickets: A place that is not needed any more, and those that lapsed.
+DELETE FROM waiters WHERE session = ? AND (id = ? OR expires <= ?);
+
+-- delete_deltas: Streamed text of turns that were closed long ago.
+DELETE FROM activity WHERE kind = 'delta' AND revision > ? AND revision <= ?;
+
+-- delete_waiters: A session that goes takes its line.
+DELETE FROM waiters WHERE session = ?;
+
+-- open_turns: A tenant's sessions with a turn that is running or waiting.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
+  FROM sessions WHERE tenant = ? AND open_turn IS NOT NULL;

@@ -12,6 +12,7 @@ import select
 import sqlite3
 import struct
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,8 @@ class Watcher:
         self._bell = (-1, -1)
         self._connection: sqlite3.Connection | None = None
         self._version = -1
+        self._woken = False
+        self._lock = threading.Lock()
 
     @property
     def polls(self) -> bool:
@@ -52,15 +55,29 @@ class Watcher:
 
     def wake(self) -> None:
         """Let `wait` return now, from another thread."""
+        self._woken = True
         with suppress(OSError):
             os.write(self._bell[1], b"!")
 
+    def pause(self) -> None:
+        """Close what a forked child must not inherit, and open nothing before `resume`."""
+        self._lock.acquire()
+        self._close_connection()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._lock.release()
+
     def close(self) -> None:
-        """Let go of every file."""
-        for file in (self._inotify, *self._bell):
-            if file >= 0:
-                os.close(file)
-        self._inotify, self._bell = -1, (-1, -1)
+        """Let go of every file; nobody waits any more."""
+        with self._lock:
+            for file in (self._inotify, *self._bell):
+                if file >= 0:
+                    os.close(file)
+            self._inotify, self._bell = -1, (-1, -1)
+            self._close_connection()
+
+    def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -101,12 +118,18 @@ class Watcher:
         return found
 
     def _poll(self, timeout_s: float) -> None:
-        if self._connection is None:
-            self._connection = self._database.reader()
         deadline = time.monotonic() + timeout_s
         while True:
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            if version != self._version or time.monotonic() >= deadline:
-                self._version = version
+            version = self._data_version()
+            if version != self._version or self._woken or time.monotonic() >= deadline:
+                self._version, self._woken = version, False
                 return
             time.sleep(LOOK_S)
+
+    def _data_version(self) -> int:
+        """Return a number that changes with each commit of another connection."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._database.reader()
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            return int(version)

@@ -19,9 +19,10 @@ from holdfast.model.commit import Deletion, Erasure, Purge
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.search import Indexed
 from holdfast.model.session import SessionRow, new_session
+from holdfast.model.turn import Ticket
 from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules.committing import decide
-from holdfast.rules.decision import rank_after
+from holdfast.rules.decision import Decision, rank_after
 from holdfast.store.backend import Outcome
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import faults
@@ -261,6 +262,7 @@ class _Batch:
         except HoldfastError as error:
             return error
         row = decision.session
+        self._tidy(row, decision)
         if session is not None and row.floor > session.floor:
             self._purge(row)
         self.sessions[place] = row
@@ -268,7 +270,7 @@ class _Batch:
         if session is None or row.pk in self._changed or _is_listed_otherwise(row, session):
             self._moved.pop(row.pk, None)
             self._changed[row.pk] = row
-        elif decision.rows:
+        elif row != session:
             self._moved[row.pk] = row
         for entry in decision.rows:
             if entry.kind in (EntryKind.MESSAGE, EntryKind.RESET):
@@ -298,17 +300,11 @@ class _Batch:
 
     def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the message entries above a revision, the batch's own included."""
-        self.flush()
-        rows = self._connection.execute(
-            self._queries["messages_after"], (revision, session.revision)
-        )
-        return [LogRow._make(row) for row in rows]
+        return self._rows("messages_after", revision, session.revision)
 
     def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the reset entries above a revision, the batch's own included."""
-        self.flush()
-        rows = self._connection.execute(self._queries["resets_after"], (revision, session.revision))
-        return [LogRow._make(row) for row in rows]
+        return self._rows("resets_after", revision, session.revision)
 
     def flush(self) -> None:
         """Write everything that was decided so far."""
@@ -318,7 +314,7 @@ class _Batch:
             run_bulk(self._connection, "insert_activity", self._activity)
         if self._keys:
             rows = [
-                (pk, key, k.kind, k.revision, k.kept, self._now)
+                (pk, key, k.kind, k.revision, k.kept, k.turn, self._now)
                 for (pk, key), k in self._keys.items()
             ]
             run_bulk(self._connection, "insert_keys", rows)
@@ -328,6 +324,37 @@ class _Batch:
             run_bulk(self._connection, "move_sessions", list(self._moved.values()))
         self._messages, self._activity = [], []
         self._keys, self._changed, self._moved = {}, {}, {}
+
+    def turn_rows(self, session: SessionRow, turn: str) -> Sequence[LogRow]:
+        """Return the turn entries of one turn, the batch's own included."""
+        return self._rows("turn_rows", turn, session.start, session.revision)
+
+    def entries_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
+        """Return all entries above a revision, the batch's own included."""
+        extent = (revision, session.revision)
+        return self._rows("log", *extent, *extent, -1)
+
+    def _rows(self, name: str, *values: object) -> list[LogRow]:
+        self.flush()
+        return [LogRow._make(row) for row in self._connection.execute(self._queries[name], values)]
+
+    def tickets(self, session: SessionRow) -> Sequence[Ticket]:
+        """Return the places in the line for a session, the batch's own included."""
+        rows = self._connection.execute(self._queries["tickets"], (session.pk,))
+        return [Ticket(*row) for row in rows]
+
+    def _tidy(self, session: SessionRow, decision: Decision) -> None:
+        """Keep or drop a place in the line for a session, and drop deltas that are not needed."""
+        if decision.ticket is not None:
+            one = decision.ticket
+            place = (session.pk, one.id, one.number, one.expires)
+            self._connection.execute(self._queries["put_ticket"], place)
+        if decision.served is not None:
+            gone = (session.pk, decision.served, self._now)
+            self._connection.execute(self._queries["drop_tickets"], gone)
+        if decision.forget is not None:
+            extent = (session.start, decision.forget)
+            self._connection.execute(self._queries["delete_deltas"], extent)
 
     def _session(self, place: Place) -> SessionRow | None:
         if place in self.deleted:
@@ -353,7 +380,7 @@ class _Batch:
         for table in ("messages", "activity"):
             extent = (session.start, session.revision)
             self._connection.execute(self._queries[f"delete_{table}"], extent)
-        for table in ("keys", "session"):
+        for table in ("keys", "waiters", "session"):
             self._connection.execute(self._queries[f"delete_{table}"], (session.pk,))
         self._leave_traces()
         self.sessions.pop(place, None)
@@ -377,4 +404,11 @@ class _Batch:
 
 def _is_listed_otherwise(row: SessionRow, old: SessionRow) -> bool:
     """Whether a change is one of more than the log's numbers, so that the whole row is written."""
-    return row.rank != old.rank or row.details != old.details or row.floor != old.floor
+    return (
+        row.rank != old.rank
+        or row.floor != old.floor
+        or row.details != old.details
+        or row.fence != old.fence
+        or row.open_turn != old.open_turn
+        or row.turn_status != old.turn_status
+    )

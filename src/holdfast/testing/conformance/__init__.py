@@ -37,6 +37,7 @@ from holdfast.testing.conformance.points import Points  # noqa: E402
 from holdfast.testing.conformance.preconditions import Preconditions  # noqa: E402
 from holdfast.testing.conformance.purging import Purging  # noqa: E402
 from holdfast.testing.conformance.reading import Reading  # noqa: E402
+from holdfast.testing.conformance.repeating import Repeating  # noqa: E402
 from holdfast.testing.conformance.rewinding import Forking, Rewinding  # noqa: E402
 from holdfast.testing.conformance.saving import Saving  # noqa: E402
 from holdfast.testing.conformance.searching import Searching  # noqa: E402
@@ -53,6 +54,7 @@ from holdfast.testing.conformance.subject import (  # noqa: E402
 from holdfast.testing.conformance.suite import Conformance  # noqa: E402
 from holdfast.testing.conformance.tenants import Tenants  # noqa: E402
 from holdfast.testing.conformance.tools import Tools  # noqa: E402
+from holdfast.testing.conformance.turning import Turning  # noqa: E402
 
 SUITE: tuple[type[Conformance], ...] = (
     Messages,
@@ -74,6 +76,8 @@ SUITE: tuple[type[Conformance], ...] = (
     BadInput,
     Sharing,
     Endurance,
+    Turning,
+    Repeating,
 )
 """Every class of the suite."""
 
@@ -97,6 +101,7 @@ __all__ = [
     "Preconditions",
     "Purging",
     "Reading",
+    "Repeating",
     "Rewinding",
     "Saving",
     "Script",
@@ -106,4 +111,5 @@ __all__ = [
     "Subject",
     "Tenants",
     "Tools",
+    "Turning",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any, Literal, Self, TypeAlias
@@ -96,6 +97,17 @@ class Subject:
         """Skip the test if the backend declares that it lacks this."""
         if not getattr(self.capabilities, capability):
             pytest.skip(DECLARED + capability)
+
+    def waiting(self, session_id: str, tenant: str = "default") -> int:
+        """Return how many stand in line for a session's turn."""
+        return self._engine.backend.waiting(tenant, session_id)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until something has come true; a test that never sees it fails."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come true"
+            time.sleep(0.005)
 
     def edits(self, edit: Edit) -> list[Edit]:
         """Return `edit` in each form that this face's `edit_history` takes."""

@@ -1,0 +1,28 @@
+"""How far a turn has come, and what its model calls used."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class TurnStatus(StrEnum):
+    """How far a turn has come; an entry records each change."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """One model call's token counts; `unknown` if the call ended without telling."""
+
+    call: str
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    unknown: bool = False
