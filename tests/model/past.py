@@ -11,9 +11,10 @@ from hypothesis.stateful import rule
 
 from holdfast.errors import Conflict, HoldfastError, InvalidArgument, Purged, SessionNotFound
 from holdfast.model.commit import Commit, Purge
-from tests.model.base import IDS, TENANTS, Base, Item, Session, contents, engines, item, places
+from tests.model.base import IDS, TENANTS, Base, Item, Session, contents, engines, item
 
 LABELS = ("l", "m")
+numbers = st.integers(0, 5)
 points = st.integers(-3, 9) | st.sampled_from(LABELS)
 """-n, a number of some revision, or a label."""
 
@@ -21,9 +22,10 @@ points = st.integers(-3, 9) | st.sampled_from(LABELS)
 class Past(Base):
     """Rules about what was, and about what becomes of it."""
 
-    @rule(place=places, point=points, engine=engines)
-    def rewind(self, place: tuple[str, str], point: int | str, engine: int) -> None:
+    @rule(number=numbers, point=points, engine=engines)
+    def rewind(self, number: int, point: int | str, engine: int) -> None:
         """Make the history what it was somewhere."""
+        place = self.somewhere(number)
         store = self.store(place, engine)
         at, wanted = self.lookup(place, point)
         if not isinstance(wanted, list):
@@ -38,9 +40,11 @@ class Past(Base):
         assert commit.removed >= len(before) - len(wanted)
         self.changed(place, list(wanted), commit, reset=True)
 
-    @rule(place=places, name=st.sampled_from(IDS), point=points, engine=engines)
-    def fork(self, *, place: tuple[str, str], name: str, point: int | str, engine: int) -> None:
+    @rule(number=numbers, name=st.sampled_from(IDS), point=points, engine=engines)
+    def fork(self, *, number: int, name: str, point: int | str, engine: int) -> None:
         """Make a session of what another was somewhere."""
+        place = self.somewhere(number)
+        name = next((free for free in IDS if (place[0], free) not in self.sessions), name)
         store, target = self.store(place, engine), (place[0], name)
         at, wanted = self.lookup(place, point)
         if not isinstance(wanted, list):
@@ -57,11 +61,14 @@ class Past(Base):
         original, fork = self.sessions[place], self.sessions[target]
         fork.title, fork.metadata = original.title, dict(original.metadata)
 
-    @rule(place=places, others=contents, keep=st.integers(0, 4), engine=engines, late=st.booleans())
+    @rule(
+        number=numbers, others=contents, keep=st.integers(0, 4), engine=engines, late=st.booleans()
+    )
     def compact(
-        self, *, place: tuple[str, str], others: list[str], keep: int, engine: int, late: bool
+        self, *, number: int, others: list[str], keep: int, engine: int, late: bool
     ) -> None:
         """Summarise a history, as it is or as it was read, perhaps after others wrote."""
+        place = self.somewhere(number)
         store, session = self.store(place, engine), self.sessions.get(place)
         held = [one for one in self.held if one.place == place and one.base is not None]
         base: Any = None
@@ -71,7 +78,8 @@ class Past(Base):
             base, items = held[-1].history, held[-1].items
             wrong = self.refusal(session, base.revision)
         if late and session is not None:
-            base = base or store.get_chat_history(place[1])
+            if base is None:
+                base = store.get_chat_history(place[1])
             added = self.new(others, numbered=True)
             commit = self.store(place, engine + 1).add_messages(place[1], added)
             self.changed(place, [*session.items, *map(item, added)], commit, reset=False)
@@ -88,11 +96,10 @@ class Past(Base):
         kept = items[max(0, len(items) - keep) :]
         self.changed(place, [("s", self.number), *kept, *later], commit, reset=True)
 
-    @rule(place=places, name=st.sampled_from(LABELS), point=st.none() | points, engine=engines)
-    def label(
-        self, *, place: tuple[str, str], name: str, point: int | str | None, engine: int
-    ) -> None:
+    @rule(number=numbers, name=st.sampled_from(LABELS), point=st.none() | points, engine=engines)
+    def label(self, *, number: int, name: str, point: int | str | None, engine: int) -> None:
         """Name a revision."""
+        place = self.somewhere(number)
         store, session = self.store(place, engine), self.sessions.get(place)
         at, wanted = (None, []) if point is None and session else self.lookup(place, point or 0)
         if not isinstance(wanted, list):
@@ -116,9 +123,10 @@ class Past(Base):
             session.past.setdefault(named, wanted)
             assert session.past[named] == wanted
 
-    @rule(place=places, alone=st.booleans(), old=st.booleans(), engine=engines)
-    def purge(self, *, place: tuple[str, str], alone: bool, old: bool, engine: int) -> None:
+    @rule(number=numbers, alone=st.booleans(), old=st.booleans(), engine=engines)
+    def purge(self, *, number: int, alone: bool, old: bool, engine: int) -> None:
         """Remove what is not current, of one session or of all of a tenant's, unless it is new."""
+        place = self.somewhere(number)
         store = self.store(place, engine)
         tenants = {p: s for p, s in self.sessions.items() if p[0] == place[0]}
         going = {p: s for p, s in tenants.items() if s.closed and (not alone or p == place)}
@@ -139,9 +147,10 @@ class Past(Base):
         for session in going.values():
             session.purge()
 
-    @rule(place=places, tenant=st.sampled_from(TENANTS), name=st.sampled_from(IDS))
-    def transfer(self, place: tuple[str, str], tenant: str, name: str) -> None:
+    @rule(number=numbers, tenant=st.sampled_from(TENANTS), name=st.sampled_from(IDS))
+    def transfer(self, number: int, tenant: str, name: str) -> None:
         """Export a session and import it, under another id or for another tenant."""
+        place = self.somewhere(number)
         session, target = self.sessions.get(place), (tenant, name)
         if session is None:
             with pytest.raises(SessionNotFound):
@@ -158,7 +167,12 @@ class Past(Base):
             f'"id":"{place[1]}"', f'"id":"{name}"', 1
         )
 
-    # Where points lead
+    # Where, and where points lead
+
+    def somewhere(self, number: int) -> tuple[str, str]:
+        """A place, mostly one where there is a session."""
+        known = sorted(self.sessions)
+        return known[number % len(known)] if known and number else (TENANTS[0], IDS[0])
 
     def lookup(
         self, place: tuple[str, str], point: int | str

@@ -152,6 +152,53 @@ def rewrite(worker: Worker) -> None:
     worker.say("rewrites", count, conflicts)
 
 
+def compact(worker: Worker) -> None:
+    """Put another summary in front of everything that was said, in a loop."""
+    count = conflicts = 0
+    while not worker.stopped:
+        history = worker.store.get_chat_history(SESSION)
+        time.sleep(DELAY_S)
+        said = sum(message["role"] == "user" for message in history)
+        try:
+            worker.store.compact_session(SESSION, f"sum {count}", keep_last=said, base=history)
+            count += 1
+        except Conflict:
+            conflicts += 1
+    worker.say("compactions", count, conflicts)
+
+
+def rewind(worker: Worker) -> None:
+    """Take the last message out of the history, again and again."""
+    removed = 0
+    for _ in range(worker.count):
+        removed += worker.store.rewind_session(SESSION, -1).removed
+    worker.say("removed", removed)
+
+
+def rewind_plainly(worker: Worker) -> None:
+    """The habit of other stores: load, wait, save without the last. It takes more with it."""
+    for _ in range(worker.count):
+        messages = worker.store.get_messages(SESSION)
+        time.sleep(DELAY_S)
+        worker.store.set_chat_history(SESSION, messages[:-1])
+    worker.say("removed", worker.count)
+
+
+def purge(worker: Worker) -> None:
+    """Purge everything but what is current, in a loop."""
+    generations = 0
+    while not worker.stopped:
+        generations += worker.store.purge().generations
+    worker.say("generations", generations)
+
+
+def add_at_leisure(worker: Worker) -> None:
+    """Add messages one by one, with a pause after each."""
+    for number in range(worker.count):
+        worker.store.add_message(SESSION, "user", f"{worker.name}:{number}")
+        time.sleep(4 * DELAY_S)
+
+
 def save_on_order(worker: Worker) -> None:
     """Load, change and save each when the parent says so; tell how each save ended."""
     history = holdfast.History()
@@ -284,6 +331,11 @@ ROLES: dict[str, Callable[[Worker], None]] = {
         add_again,
         edit,
         rewrite,
+        compact,
+        rewind,
+        rewind_plainly,
+        purge,
+        add_at_leisure,
         save_on_order,
         replace,
         clear_and_add,
