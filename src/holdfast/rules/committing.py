@@ -133,5 +133,5 @@ def _later(write: Write, reset: Reset, session: SessionRow, log: Log) -> Sequenc
     if session.open_turn is None:
         return ()
     given = set(codec.split_lines([entry.payload for entry in write.entries]))
-    said = log.messages_after(session, session.base)
-    return [row for row in said if row.turn == session.open_turn and row.payload not in given]
+    said = [r for r in log.messages_after(session, session.base) if r.turn == session.open_turn]
+    return [row for row in said if not given.issuperset(codec.split_lines([row.payload]))]

@@ -16,6 +16,7 @@ from holdfast.errors import InvalidArgument, InvalidExport
 from holdfast.model.entry import EntryKind, LogRow, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import REVISION_BITS, SessionRow, new_session
+from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Restored
 from holdfast.rules import codec
 from holdfast.rules.arguments import check_id, check_label
@@ -79,6 +80,26 @@ class _ResetPayload(Struct):
     reason: str
     base: int | None
     closed: int
+
+
+class _TurnPayload(Struct):
+    turn: str
+    attempt: int
+    status: TurnStatus
+    prompt: int | None = None
+
+
+class _DeltaPayload(Struct):
+    call: int
+    offset: int
+    text: str
+
+
+_OF_TURNS: dict[str, type[Struct]] = {
+    EntryKind.TURN: _TurnPayload,
+    EntryKind.DELTA: _DeltaPayload,
+    EntryKind.USAGE: Usage,
+}
 
 
 class _MetaPayload(Struct):
@@ -270,9 +291,20 @@ class _Log:
                 if not 0 <= at <= self._facts.revision:
                     raise InvalidArgument(f"label {label!r} names revision {at}, which is not one")
             return self._other(EntryKind.META, line, _MetaPayload)
+        if line.kind in _OF_TURNS:
+            return self._of_turn(EntryKind(line.kind), line)
         if not line.kind:
             raise InvalidArgument("it is neither an entry nor the session's closing line")
         raise InvalidArgument(f"there are no entries of kind {line.kind!r}")
+
+    def _of_turn(self, kind: EntryKind, line: _Line) -> NewEntry:
+        if not line.turn or line.attempt < 1:
+            raise InvalidArgument("it belongs to a turn, and names no attempt at one")
+        if kind is EntryKind.TURN:
+            facts = _converted(line.payload, _TurnPayload)
+            if facts.prompt is not None and not 0 <= facts.prompt <= self._facts.revision:
+                raise InvalidArgument(f"the prompt's revision {facts.prompt} is not one")
+        return self._other(kind, line, _OF_TURNS[kind])
 
     def _other(self, kind: EntryKind, line: _Line, shape: type[Struct]) -> NewEntry:
         _converted(line.payload, shape)

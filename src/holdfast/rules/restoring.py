@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow
+from holdfast.model.usage import TurnStatus
 from holdfast.model.write import Restored
 from holdfast.rules import codec
 from holdfast.rules.decision import Decision, Log
@@ -49,6 +50,7 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
     message_count = 0
     updated = restored.created
     details = NO_DETAILS
+    turn: tuple[str | None, int, str | None] = (None, 0, None)
     for row in rows:
         updated = max(updated, row.at)
         if row.kind == EntryKind.MESSAGE:
@@ -57,6 +59,8 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
         elif row.kind == EntryKind.RESET:
             base = history_revision = row.revision
             message_count = 0
+        elif row.kind == EntryKind.TURN:
+            turn = _open_turn(row)
         elif row.kind == EntryKind.META:
             details = changed_details(details, codec.decode_object(row.payload))
     title, user_id, agent_name, meta, labels = details
@@ -73,7 +77,17 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
         agent_name=agent_name,
         meta=meta,
         labels=labels,
+        open_turn=turn[0],
+        open_attempt=turn[1],
+        turn_status=turn[2],
     )
+
+
+def _open_turn(row: LogRow) -> tuple[str | None, int, str | None]:
+    """Return the turn that is open after a turn's entry: one that ran has no worker here."""
+    status = codec.decode_object(row.payload)["status"]
+    is_open = status in (TurnStatus.RUNNING, TurnStatus.WAITING)
+    return (row.turn, row.attempt, status) if is_open else (None, 0, None)
 
 
 def decide_restore(restored: Restored, session: SessionRow, now: int, log: Log) -> Decision:

@@ -302,6 +302,25 @@ class Turning(Conformance):
         assert texts(store.get_chat_history("s")) == ["sum", "one", "half whole"]
         assert store.verify().problems == []
 
+    def test_moved(self, store: SessionStore) -> None:
+        """An export holds the turns; one that was running has no worker where it is imported."""
+        with store.turn("s", "one", key="k") as turn:
+            turn.write("answer")
+            turn.record_usage(input_tokens=1)
+        running = store.turn("s", "two")
+        running.__enter__()
+        running.write("half")
+        first_delta(store)
+        store.import_session(store.export_session("s"), "copy")
+        assert store.get_messages("copy") == store.get_messages("s")
+        assert store.get_session("copy").status == "running"
+        assert store.verify().problems == []
+        assert store.recover() == 1
+        assert texts(store.get_chat_history("copy"))[:3] == ["one", "answer", "two"]
+        assert store.verify().problems == []
+        running.__exit__(None, None, None)
+        assert texts(store.get_chat_history("s")) == ["one", "answer", "two", "half"]
+
     def test_writing_outside(self, store: SessionStore) -> None:
         """A running turn does not keep others from adding messages."""
         with store.turn("s", "one") as turn:
