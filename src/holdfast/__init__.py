@@ -16,12 +16,15 @@ from holdfast.model.session import Page, SessionInfo
 from holdfast.rules.history import History
 from holdfast.store.connect import connect, connect_async, get_default_session_store
 from holdfast.store.sync_store import SessionStore
+from holdfast.store.sync_turn import Turn
 
 if TYPE_CHECKING:
     from holdfast.store.async_store import AsyncSessionStore
+    from holdfast.store.async_turn import AsyncTurn
 
 __all__ = [
     "AsyncSessionStore",
+    "AsyncTurn",
     "Commit",
     "Deletion",
     "History",
@@ -30,6 +33,7 @@ __all__ = [
     "SearchHit",
     "SessionInfo",
     "SessionStore",
+    "Turn",
     "__version__",
     "connect",
     "connect_async",
@@ -43,4 +47,8 @@ def __getattr__(name: str) -> Any:
         from holdfast.store.async_store import AsyncSessionStore
 
         return AsyncSessionStore
+    if name == "AsyncTurn":
+        from holdfast.store.async_turn import AsyncTurn
+
+        return AsyncTurn
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

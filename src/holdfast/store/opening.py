@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import socket
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
@@ -208,7 +208,14 @@ class TurnRequest:
 
 def worker_name() -> str:
     """Return what names this process to people: its machine and its process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{_machine()}:{os.getpid()}"
+
+
+@functools.cache
+def _machine() -> str:
+    import socket  # slow to import
+
+    return socket.gethostname()
 
 
 def ending(
