@@ -11,6 +11,7 @@ child both know would let the one delete what the other writes.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -36,7 +37,6 @@ IDLE_S = 1.0
 READERS = 4
 CLOSE_STEP_S = 0.05
 FORK_WAIT_S = 5.0
-BEAT_S = 0.1
 POST_TIMEOUT_S = 30.0
 COMMITTER = "the committer"
 
@@ -48,8 +48,17 @@ _LoopDeadlines: TypeAlias = (
 class Beating(Protocol):
     """Something that has to do a little at regular times, such as a turn that streams."""
 
+    @property
+    def interval_s(self) -> float:
+        """How long it is from one beat to the next."""
+        ...
+
     def beat(self, now: float) -> None:
         """Do it, without waiting; `now` is the store's monotonic clock, in seconds."""
+        ...
+
+    def fail(self, error: HoldfastError) -> None:
+        """Learn that its beat failed."""
         ...
 
 
@@ -144,6 +153,7 @@ class Engine:
         with self._lock:
             self._require_open()
             self._beating.add(beating)
+            self._set_next_beat(self.sources.monotonic_s())
             self._start_committer()
             self._news.notify()
 
@@ -362,9 +372,19 @@ class Engine:
             if not self._beating or now < self._next_beat:
                 return
             beating = list(self._beating)
-            self._next_beat = now - now % BEAT_S + BEAT_S
+            self._set_next_beat(now)
         for one in beating:
-            one.beat(now)
+            try:
+                one.beat(now)
+            except HoldfastError as error:
+                one.fail(error)
+            except Exception as error:  # noqa: BLE001 - a worker's loop: others' writes go on
+                one.fail(_unexpected(error))
+
+    def _set_next_beat(self, now: float) -> None:
+        """Beat where the next interval of any begins: equal intervals begin together."""
+        lengths = {one.interval_s for one in self._beating}
+        self._next_beat = min(((now // s + 1) * s for s in lengths), default=math.inf)
 
     def _commit_batch(self) -> None:
         batch: list[AnyPending] = []

@@ -150,7 +150,7 @@ class TurnRequest:
             self._place,
             opened,
             ttl_s=self._options.ttl_s,
-            flush_interval_s=self._options.flush_interval_s,
+            interval_s=self._options.flush_interval_s,
             post=self._engine.post,
             look=lambda: self._reading.live_row(self._place[1]),
             stamp=self._stamp,

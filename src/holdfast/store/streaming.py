@@ -7,11 +7,12 @@ way, so what the log shows of a message is always a beginning of it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown
+from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown, Unavailable
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import SessionRow
@@ -58,14 +59,14 @@ class RunningTurn:
         opened: Opened,
         *,
         ttl_s: float,
-        flush_interval_s: float,
+        interval_s: float,
         post: Post,
         look: Callable[[], SessionRow | None],
         stamp: Callable[[], codec.Stamp],
         now: float,
     ) -> None:
         self.opened = opened
-        self.flush_interval_s = flush_interval_s
+        self.interval_s = interval_s
         self.messages: list[Message] = []
         self.interrupted = threading.Event()
         self.fault: HoldfastError | None = None
@@ -84,9 +85,11 @@ class RunningTurn:
         self._unwritten: list[str] = []
         self._unwritten_length = 0
         self._usage: list[NewEntry] = []
+        self._usage_taken: list[NewEntry] = []
         self._told: set[str] = set()
         self._calls = 0
-        self._heard = now
+        self._heard = self._looked = now
+        self._slot = now // interval_s
         self._on_room: list[Callable[[], None]] = []
         self._on_interrupt: list[Callable[[], None]] = []
         self._before: _Text | None = None
@@ -95,6 +98,9 @@ class RunningTurn:
 
     def add_text(self, text: str) -> bool:
         """Take a chunk; false if there is so much unwritten text that the caller should wait."""
+        codec.encode(
+            text, "text"
+        )  # what cannot be stored is refused here, and not at the next beat
         with self._change:
             self.require_running()
             self._unwritten.append(text)
@@ -159,11 +165,12 @@ class RunningTurn:
             if text and message["role"] != "assistant":
                 entries.append(self._message(self._said(text)))
             entries.append(self._message(line))
-            return self._write(entries)
+            return self._write([*entries, *self._take_usage()])
 
     def not_written(self) -> None:
         """Learn that the last message was certainly not written: its text is still to come."""
         with self._change:
+            self._put_usage_back()
             if self._before is not None:
                 self.messages = self.messages[: self._before.messages]
                 self._call, self._flushed_length = self._before.call, self._before.flushed_length
@@ -211,17 +218,25 @@ class RunningTurn:
     def beat(self, now: float) -> None:
         """Post the text that is waiting; keep the lease, and look whether we are to stop."""
         with self._change:
-            if self.closed or self.fault is not None or self._posted:
+            slot, self._slot = self._slot, now // self.interval_s
+            if slot == self._slot or self.closed or self.fault is not None or self._posted:
                 return
             if self._unwritten:
                 self._flush()
                 self._heard = now
             elif now - self._heard >= self._ttl_s / 3:
-                self._posted = True
                 self._heard = now
+                self._posted = True
                 self._post(self._write([]), self._settled)
-            elif now - self._heard >= min(CHECK_S, self._ttl_s / 3):
-                self._check(self._look())
+            elif now - self._looked >= min(CHECK_S, self._ttl_s / 3):
+                self._looked = now
+                with contextlib.suppress(Unavailable):  # the next look may work
+                    self._check(self._look())
+
+    def fail(self, error: HoldfastError) -> None:
+        """Learn that nothing can be written any more."""
+        with self._change:
+            self._fail(error)
 
     def _check(self, session: SessionRow | None) -> None:
         fence = self.opened.token.fence
@@ -255,9 +270,11 @@ class RunningTurn:
                 pass  # the closing write, which holds all of the text, came first
             elif isinstance(outcome, LeaseLost | OutcomeUnknown):
                 self._fail(outcome)
-            elif text:  # certainly not written: it waits for the next beat
-                self._unwritten.insert(0, text)
-                self._unwritten_length += len(text)
+            else:  # certainly not written: it waits for the next beat
+                self._put_usage_back()
+                if text:
+                    self._unwritten.insert(0, text)
+                    self._unwritten_length += len(text)
             self._wake()
 
     def heard(self, held: Held) -> None:
@@ -290,8 +307,11 @@ class RunningTurn:
         return flushed + rest
 
     def _take_usage(self) -> list[NewEntry]:
-        usage, self._usage = self._usage, []
-        return usage
+        self._usage_taken, self._usage = self._usage, []
+        return self._usage_taken
+
+    def _put_usage_back(self) -> None:
+        self._usage[:0], self._usage_taken = self._usage_taken, []
 
     def _said(self, text: str) -> bytes:
         return codec.encode_message({"role": "assistant", "content": text}, "text", self._stamp())
