@@ -168,7 +168,7 @@ def _be_another_store(store: sqlite3.Connection, _recording: Recording) -> None:
 
 def _break_index(store: sqlite3.Connection, _recording: Recording) -> None:
     store.execute("PRAGMA writable_schema = ON")
-    store.execute("DELETE FROM sqlite_master WHERE name = 'sessions_by_time'")
+    store.execute("DELETE FROM sqlite_master WHERE name = 'sessions_by_rank'")
 
 
 @pytest.mark.parametrize(

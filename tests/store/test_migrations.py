@@ -224,9 +224,9 @@ def test_the_old_code_changes_a_store_that_the_new_code_searches(old: Path) -> N
         connection.close()
         assert store.search("line") == store.search("needle") == []
         assert len(store.search("hello")) == 1
+        store.add_user_message("tools", "a needle")
     run(None, old)  # which gives other ranks
     with holdfast.connect(old) as store:
-        store.add_user_message("tools", "a needle")
         assert [hit.session_id for hit in store.search("needle")] == ["tools"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from holdfast.errors import HoldfastError
@@ -32,18 +33,19 @@ def check(recording: Recording, state: CrashState, folder: Path) -> list[str]:
 
 
 def moment_found(recording: Recording, state: CrashState, folder: Path) -> Moment | None:
-    """Return which of the permitted moments a state is at."""
+    """Return which of the permitted moments a state is at.
+
+    A deletion without an answer was never said to be erased: its bytes may still be there.
+    """
     with _left_by_failure(state, folder) as live:
         live.open()
         found = live.picture()
-    return next(
-        (
-            moment
-            for moment in recording.permitted(state.point)
-            if moment and moment.picture == found
-        ),
-        None,
-    )
+    acknowledged, in_flight = recording.permitted(state.point)
+    if acknowledged.picture == found:
+        return acknowledged
+    if in_flight is not None and in_flight.picture == found:
+        return replace(in_flight, erased=acknowledged.erased)
+    return None
 
 
 def _start(
