@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 import click
-from benchmarks import processes, reading, rewriting, searching, starting, storing, writing
+from benchmarks import processes, reading, rewriting, searching, starting, storing, turning, writing
 from benchmarks.comparison import NAME as COMPARISON
 from benchmarks.comparison import PEERS, Comparison
 from benchmarks.figures import Ground, Measurement
@@ -33,7 +33,7 @@ from rich.console import Console
 
 MEASUREMENTS: dict[str, Measurement] = {
     measurement.name: measurement
-    for group in (writing, processes, reading, storing, rewriting, searching, starting)
+    for group in (writing, turning, processes, reading, storing, rewriting, searching, starting)
     for measurement in group.MEASUREMENTS
 }
 ROUNDS = 7
