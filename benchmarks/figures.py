@@ -23,15 +23,14 @@ class Wanted(Enum):
 class Figure:
     """One number of the report.
 
-    `target` is what this version promises, `later` what a coming one should reach. A `strict`
-    figure is held to its target in every round, any other in the median of the rounds.
+    `target` is what it should reach: a `strict` figure in every round, any other in the median of
+    the rounds.
     """
 
     name: str
     unit: str
     wanted: Wanted = Wanted.AT_LEAST
     target: float | None = None
-    later: float | None = None
     strict: bool = False
 
     def is_met(self, values: Sequence[float]) -> bool | None:

@@ -141,8 +141,8 @@ def _summed(found: list[list[float]], raw: Raw, title: str) -> Round:
 
 def _figures(title: str) -> tuple[Figure, ...]:
     return (
-        Figure(f"4 processes x 16 threads, {title}", "x raw", later=1.5),
-        Figure(f"longest wait, {title}", "ms", Wanted.AT_MOST, target=25, later=20, strict=True),
+        Figure(f"4 processes x 16 threads, {title}", "x raw", target=1.5),
+        Figure(f"longest wait, {title}", "ms", Wanted.AT_MOST, target=20, strict=True),
     )
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 OPENS = "<!-- bench -->"
 CLOSES = "<!-- /bench -->"
-HEADINGS = ("figure", "measured", "min-max", "target", "", "later")
+HEADINGS = ("figure", "measured", "min-max", "target", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def terminal_table(results: Sequence[Result]) -> Table:
         table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for row, met in _rows(results):
         colour = {True: "green", False: "red", None: ""}[met]
-        table.add_row(*row[:4], f"[{colour}]{row[4]}[/]" if colour else row[4], row[5])
+        table.add_row(*row[:4], f"[{colour}]{row[4]}[/]" if colour else row[4])
     return table
 
 
@@ -46,7 +46,7 @@ def markdown(results: Sequence[Result], machine: Machine) -> str:
     rounds = sorted({len(result.rounds) for result in results})
     lines = [
         "| " + " | ".join(HEADINGS) + " |",
-        "| --- | ---: | ---: | ---: | --- | ---: |",
+        "| --- | ---: | ---: | ---: | --- |",
         *("| " + " | ".join(row) + " |" for row, _ in _rows(results)),
         "",
         f"Medians of {' or '.join(map(str, rounds))} rounds. "
@@ -69,7 +69,6 @@ def json_text(results: Sequence[Result], machine: Machine, peers: object = ()) -
                 "min": min(result.values(figure)),
                 "max": max(result.values(figure)),
                 "target": figure.target,
-                "later": figure.later,
                 "met": figure.is_met(result.values(figure)),
             }
             for result in results
@@ -128,7 +127,6 @@ def _rows(results: Sequence[Result]) -> list[tuple[tuple[str, ...], bool | None]
                 f"{number(min(values))}-{number(max(values))}",
                 _goal(figure, figure.target),
                 {True: "met", False: "not met", None: ""}[met],
-                _goal(figure, figure.later),
             )
             rows.append((row, met))
     return rows

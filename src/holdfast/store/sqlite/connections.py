@@ -22,6 +22,9 @@ APPLICATION_ID = 0x484F4C44
 """`HOLD`, in the file's header: how we know our own files."""
 
 BUSY_TIMEOUT_MS = 100
+READER_CACHE_KB = 8 * 1024
+"""A history of 10,000 messages fits, and need not be fetched anew while nobody writes."""
+
 _SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 
 ConnectionFactory: TypeAlias = Callable[[str], sqlite3.Connection]
@@ -52,6 +55,7 @@ class Database(Struct, frozen=True):
         connection = self._connect()
         try:
             connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KB}")
         except BaseException:
             connection.close()
             raise

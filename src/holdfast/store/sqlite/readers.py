@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from holdfast.store.sqlite import faults
 from holdfast.store.sqlite.connections import Database
 
-MAX_IDLE = 16
+MAX_IDLE = 8
 
 
 class Readers:
