@@ -6,6 +6,7 @@ Holdfast understands `role` and `content`, keeps every other key exactly, and ad
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
@@ -22,3 +23,22 @@ PLAIN_KEYS = 2
 
 class SyntheticMessage(dict[str, Any]):
     """A message that reading invented to close a tool call without a result; never stored."""
+
+
+def new_message(
+    role: str,
+    content: Any,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    tool_calls: Sequence[Mapping[str, Any]] | None = None,
+    tool_call_id: str | None = None,
+) -> Message:
+    """Return a message with those keys that have a value; nothing is checked."""
+    message: Message = {"role": role, "content": content}
+    if tool_calls is not None:
+        message["tool_calls"] = tool_calls
+    if tool_call_id is not None:
+        message["tool_call_id"] = tool_call_id
+    if metadata is not None:
+        message["metadata"] = metadata
+    return message

@@ -19,7 +19,7 @@ from holdfast.errors import (
 )
 from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.entry import Entry
-from holdfast.model.message import Message
+from holdfast.model.message import Message, new_message
 from holdfast.model.search import SearchHit
 from holdfast.model.session import Page, Point, SessionInfo
 from holdfast.model.stats import Stats
@@ -96,13 +96,9 @@ class SessionStore:
         `content` is text, a list of parts, or `None` beside `tool_calls`. The same `key` again
         writes nothing and returns the first outcome. Raises `InvalidMessage`.
         """
-        message: Message = {"role": role, "content": content}
-        if tool_calls is not None:
-            message["tool_calls"] = tool_calls
-        if tool_call_id is not None:
-            message["tool_call_id"] = tool_call_id
-        if metadata is not None:
-            message["metadata"] = metadata
+        message = new_message(
+            role, content, metadata=metadata, tool_calls=tool_calls, tool_call_id=tool_call_id
+        )
         return self._shell.commit(self._writing.add(session_id, [message], path="message", key=key))
 
     def add_user_message(

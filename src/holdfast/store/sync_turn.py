@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from holdfast.errors import HoldfastError, InvalidMessage, Unavailable
-from holdfast.model.message import Message
+from holdfast.model.message import Message, new_message
 from holdfast.model.turn import Busy, Held, Opened, Signalled
 from holdfast.model.usage import TurnStatus
 from holdfast.rules.history import History
@@ -113,13 +113,9 @@ class Turn:
 
         An assistant's message takes the place of the text that was streamed of it.
         """
-        message: Message = {"role": role, "content": content}
-        if tool_calls is not None:
-            message["tool_calls"] = tool_calls
-        if tool_call_id is not None:
-            message["tool_call_id"] = tool_call_id
-        if metadata is not None:
-            message["metadata"] = metadata
+        message = new_message(
+            role, content, metadata=metadata, tool_calls=tool_calls, tool_call_id=tool_call_id
+        )
         live = self._live
         write = live.adding(message, self._request.line(message))
         try:
