@@ -326,7 +326,12 @@ class Engine:
     def _run_committer(self) -> None:
         while True:
             with self._lock:
-                called = self._news.wait_for(lambda: self._holder is COMMITTER, self._rest_s())
+                rested = not self._beating
+                self._news.wait_for(
+                    lambda: self._holder is COMMITTER or (rested and bool(self._beating)),  # noqa: B023 - called in this round only
+                    self._rest_s(),
+                )
+                called = self._holder is COMMITTER
                 if not called and not self._beating:
                     self._committer = None
                     return
