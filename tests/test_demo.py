@@ -42,18 +42,22 @@ def test_the_demo_keeps_every_promise() -> None:
     assert result["empty_reads"] == 0
     assert result["kills"] > 0
     assert result["unanswered"] > 0
+    assert result["turns_started"] == result["turns_completed"] > 0
+    for broken in ("missing", "prompts_doubled", "overlapping", "miscounted"):
+        assert result[f"turns_{broken}"] == 0
 
 
 def test_the_demo_leaves_a_store_to_look_at() -> None:
-    """The two commands that it names show what it wrote."""
+    """The commands that it names show what it wrote."""
     ended = _demo("--json", "--seconds", "1")
     result = json.loads(ended.stdout)
     with holdfast.connect(result["store"]) as store:
         assert len(store.list_sessions()) == result["sessions"]
-    listed, shown = (_run(*shlex.split(command)[1:]) for command in result["look"])
+    listed, shown, turns = (_run(*shlex.split(command)[1:]) for command in result["look"])
     assert result["longest"] in listed.stdout
     assert "my code is " in shown.stdout
-    assert listed.returncode == shown.returncode == 0
+    assert "completed" in turns.stdout
+    assert listed.returncode == shown.returncode == turns.returncode == 0
 
 
 def test_the_naive_demo_loses_messages_and_says_so() -> None:
@@ -72,6 +76,7 @@ def test_the_table_is_plain_text_in_a_pipe() -> None:
     assert "\x1b" not in ended.stdout + ended.stderr
     assert "\r" not in ended.stdout + ended.stderr
     assert re.search(r"^lost +0 ", ended.stdout, re.MULTILINE)
+    assert re.search(r"^text shown and missing +0 ", ended.stdout, re.MULTILINE)
     assert "killed with SIGKILL" in " ".join(ended.stderr.split())
     assert "acknowledged" not in ended.stderr
 

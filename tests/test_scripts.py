@@ -91,9 +91,17 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def write_sources(root: Path) -> None:
+    """What the sync face is made from: a small store, and a turn that needs no change."""
+    write(root / "src/holdfast/store/async_store.py", ASYNC_STORE)
+    write(root / "src/holdfast/store/async_turn.py", '"""A turn."""\n')
+    heading = "# Generated from async_turn.py by scripts/generate_sync.py: do not edit.\n"
+    write(root / "src/holdfast/store/sync_turn.py", heading + '"""A turn."""\n')
+
+
 def test_sync_face_is_generated(tmp_path: Path) -> None:
     """The sync face says what the async one says, without the words of coroutines."""
-    write(tmp_path / "src/holdfast/store/async_store.py", ASYNC_STORE)
+    write_sources(tmp_path)
     assert run("generate_sync.py", tmp_path).returncode == 0
     assert (tmp_path / "src/holdfast/store/sync_store.py").read_text("utf-8") == SYNC_STORE
     assert run("generate_sync.py", tmp_path, "--check").returncode == 0
@@ -101,7 +109,7 @@ def test_sync_face_is_generated(tmp_path: Path) -> None:
 
 def test_stale_sync_face_is_caught(tmp_path: Path) -> None:
     """A generated file that was edited fails the check, which shows the line and writes nothing."""
-    write(tmp_path / "src/holdfast/store/async_store.py", ASYNC_STORE)
+    write_sources(tmp_path)
     edited = SYNC_STORE.replace("yield 1", "yield 2")
     target = write(tmp_path / "src/holdfast/store/sync_store.py", edited)
     done = run("generate_sync.py", tmp_path, "--check")
@@ -113,7 +121,7 @@ def test_stale_sync_face_is_caught(tmp_path: Path) -> None:
 
 def test_missing_sync_face_is_caught(tmp_path: Path) -> None:
     """A generated file that is not there fails the check."""
-    write(tmp_path / "src/holdfast/store/async_store.py", ASYNC_STORE)
+    write_sources(tmp_path)
     assert run("generate_sync.py", tmp_path, "--check").returncode == 1
 
 

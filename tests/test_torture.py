@@ -20,9 +20,12 @@ from holdfast.testing.torture.acknowledgements import (
     last_line,
     read_acknowledgements,
 )
+from holdfast.testing.torture.follower import follow
 from holdfast.testing.torture.plan import message
 from holdfast.testing.torture.reader import Glance, Reads, read
 from holdfast.testing.torture.rewriter import rewrite
+from holdfast.testing.torture.streamer import stream
+from holdfast.testing.torture.turns import TurnFindings
 from holdfast.testing.torture.worker import save, write
 
 SESSION = "plain-001"
@@ -58,6 +61,11 @@ def test_a_storm_of_500_kills_breaks_no_promise(plan: Plan) -> None:
     found = report.findings
     assert found.found == found.acknowledged
     assert (found.lost, found.doubled, found.out_of_order, found.moved) == (0, 0, 0, 0)
+    turns = found.turns
+    assert turns.started == turns.completed == turns.acknowledged > 0
+    assert turns.interrupted > 0
+    assert turns.shown > 0
+    assert (turns.missing, turns.prompts_doubled, turns.miscounted) == (0, 0, 0)
 
 
 def test_connecting_waits_for_whoever_makes_the_store(plan: Plan) -> None:
@@ -94,9 +102,14 @@ def test_a_storm_notices_a_worker_that_ends_by_itself(plan: Plan) -> None:
 def test_a_storm_that_proves_nothing_is_no_success(plan: Plan) -> None:
     """A store in which nothing was written or read keeps no promise."""
     assert Report(plan, Progress(), Findings()).broken
-    assert Report(plan, Progress(reads=1), Findings(acknowledged=1, found=1)).broken == []
-    assert Report(plan, Progress(reads=9, empty_reads=1), Findings(acknowledged=1)).broken == [
+    turns = TurnFindings(acknowledged=1)
+    written = Findings(acknowledged=1, found=1, turns=turns)
+    assert Report(plan, Progress(reads=1), written).broken == []
+    assert Report(plan, Progress(reads=9, empty_reads=1), written).broken == [
         "1 reads saw an empty history"
+    ]
+    assert Report(plan, Progress(reads=1), replace(written, turns=TurnFindings())).broken == [
+        "no turn came to its end, so nothing is proven of turns"
     ]
 
 
@@ -253,7 +266,7 @@ def test_a_worker_repeats_its_unanswered_write(
     assert findings.acknowledged == number
 
 
-@pytest.mark.parametrize("part", [write, save, rewrite, read])
+@pytest.mark.parametrize("part", [write, save, rewrite, read, stream, follow])
 def test_a_worker_whose_supervisor_is_gone_ends(
     plan: Plan, part: Callable[[Plan, str], None]
 ) -> None:

@@ -20,7 +20,18 @@ import holdfast
 from holdfast import SessionInfo
 from holdfast.cli import conversation, doctor
 from holdfast.cli.escaping import json_text, visible, visible_body
-from holdfast.cli.printing import Column, facts, print_rich, table
+from holdfast.cli.printing import Column, facts, print_line, print_rich, table
+from holdfast.cli.transcript import Transcript, entry_values
+from holdfast.cli.turns import turn_table
+from holdfast.model.entry import (
+    DeltaEntry,
+    MessageEntry,
+    MetaEntry,
+    ResetEntry,
+    TurnEntry,
+    UsageEntry,
+)
+from holdfast.model.usage import TurnStatus, Usage
 from holdfast.store.diagnosis import Finding
 from tests.cli.conftest import Run
 
@@ -68,9 +79,33 @@ def everything(text: str) -> None:
         }
         print_rich(*conversation.message_lines(message, full=True))
     print_rich(*conversation.heading(info, full=True))
+    follow_everything(text)
     print_rich(table([Column("a"), Column("b", cut=True), Column("c", right=True)], [[text] * 3]))
     print_rich(facts([("a", text)]))
     print_rich(doctor._drawn([Finding("store", "ok", text, text)]))
+
+
+def follow_everything(text: str) -> None:
+    """Print `text` at every place where a follower prints it, streamed in two pieces too."""
+    now, half = datetime.now(UTC), len(text) // 2
+    message = {"role": "assistant", "content": f"{text}.", "tool_calls": [{"id": text}]}
+    shown = Transcript()
+    for entry in (
+        MetaEntry(1, now, {text: text}),
+        TurnEntry(2, now, text, 1, TurnStatus.RUNNING, worker=text),
+        DeltaEntry(3, now, text, 1, 0, 0, text[:half]),
+        DeltaEntry(4, now, text, 1, 0, half, text[half:]),
+        MessageEntry(5, now, (message,), text),
+        DeltaEntry(6, now, text, 1, 1, 0, text),
+        UsageEntry(7, now, text, 1, Usage(call=text, model=text)),
+        TurnEntry(8, now, text, 1, TurnStatus.FAILED, reason=text, error=text),
+        ResetEntry(9, now, text, None, 10, 1),
+        MessageEntry(10, now, ({"role": "user", "content": text, "id": text},)),
+    ):
+        shown.show(entry)
+        print_line(json_text(entry_values(entry), indent=None))
+    shown.end()
+    print_rich(turn_table(shown._turns.of.values()))
 
 
 @settings(max_examples=150, deadline=None)
@@ -115,6 +150,11 @@ def test_escapes_are_what_one_would_type() -> None:
         ["session", "list", "--json"],
         ["session", "show", NASTY, "--full"],
         ["session", "show", NASTY, "--json"],
+        ["session", "show", NASTY, "--turns"],
+        ["session", "show", NASTY, "--turns", "--json"],
+        ["session", "follow", f"{NASTY}?"],
+        ["session", "interrupt", NASTY],
+        ["session", "interrupt", f"{NASTY}?"],
         ["session", "show", f"{NASTY}?"],
         ["session", "show", f"{NASTY}?", "--json"],
         ["session", "rename", NASTY, NASTY],
@@ -128,6 +168,7 @@ def test_escapes_are_what_one_would_type() -> None:
         ["session", "rewind", NASTY, NASTY],
         ["session", "label", NASTY, NASTY],
         ["session", "label", NASTY, "x", "--at", f"{NASTY}?"],
+        ["store", "recover", "--tenant", NASTY],
         ["store", "purge", NASTY, "--yes"],
         ["store", "purge", "--older-than", NASTY],
         ["export", NASTY],
@@ -154,6 +195,9 @@ def test_commands_print_no_control_character(run: Run, tmp_path: Path, line: lis
         )
         store.add_user_message(NASTY, NASTY, metadata={NASTY: NASTY})
         store.label(NASTY, NASTY)
+        with contextlib.suppress(ValueError), store.turn(NASTY, NASTY, key=NASTY) as turn:
+            turn.write(NASTY)
+            raise ValueError(NASTY)
     if "--store" not in line:
         line = ["--store", place, *line]
     result = run(*line)

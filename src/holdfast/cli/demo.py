@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 50
 _TEXT_WIDTH = 78
+_DONE = "bold"
 
 
 def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
@@ -74,9 +75,10 @@ def demo(
 ) -> None:
     """Kill workers while they write, and show that nothing is lost.
 
-    Several processes write, save and rewrite the same conversations in a fresh SQLite file, and are
-    killed with SIGKILL at random moments. Afterwards every message that the store acknowledged is
-    looked for. The file is left for you to look at.
+    Several processes write, save and rewrite the same conversations in a fresh SQLite file, and
+    stream turns; they are killed with SIGKILL at random moments. Afterwards every message that the
+    store acknowledged, and all text that a follower was shown, is looked for. The file is left for
+    you to look at.
 
     Exits with 0 if every promise was kept, with 1 if one was broken.
 
@@ -129,7 +131,8 @@ def _what_happens(plan: Plan) -> str:
     writing = "load, change and save" if plan.naive else "write into"
     told = (
         f"For {plan.seconds:g} seconds, {plan.writers + plan.savers} processes {writing} the same "
-        f"conversations in one SQLite file, one rewrites them, and {plan.readers} read them. "
+        f"conversations in one SQLite file, one rewrites them, and {plan.readers} read them; "
+        f"{plan.streamers} stream turns, and one follows these. "
         "Those who write are killed with SIGKILL at random moments, and started again."
     )
     if plan.naive:
@@ -158,6 +161,8 @@ def _moment(plan: Plan, progress: Progress) -> RenderableType:
         (progress.saves, "saves of a whole history"),
         (progress.rewrites, "rewrites of a whole history"),
         (progress.reads, f"reads, {progress.empty_reads:,} saw an empty history"),
+        (progress.turns_done, f"turns completed, {progress.cut:,} kills hit one in mid-stream"),
+        (progress.pieces, "pieces of streamed text shown to a follower"),
     ):
         counts.add_row(f"{count:,}", what)
     return Group("", head, "", counts)
@@ -170,8 +175,10 @@ def _print_result(report: Report) -> None:
     if report.broken:
         print_rich(Text(f"Broken: {'; '.join(report.broken)}.", style="bold red"))
     else:
-        all_there = f"all {report.findings.acknowledged:,} messages are there, once and in order"
-        print_rich(Text(f"Every promise was kept: {all_there}.", style="bold green"))
+        found = report.findings
+        all_there = f"all {found.acknowledged:,} messages are there once and in order"
+        resumed = f"all {found.turns.started:,} turns completed"
+        print_rich(Text(f"Every promise was kept: {all_there}, {resumed}.", style="bold green"))
     if report.plan.naive:
         print_rich(_moral(report))
     print_rich("\nSee for yourself what it left:")
@@ -197,7 +204,6 @@ def _table(report: Report) -> RenderableType:
     drawn.add_column(no_wrap=True)
     drawn.add_column(justify="right", no_wrap=True)
     drawn.add_column(style="dim")
-    done, kept, broken = "bold", "bold green", "bold red"
     promised = (
         ("lost", found.lost, "acknowledged, and not there any more"),
         (
@@ -210,17 +216,43 @@ def _table(report: Report) -> RenderableType:
         ("reads that lacked messages", progress.partial_reads, "seen by the same reader before"),
     )
     rows = [
-        ("acknowledged", found.acknowledged, "the store said: it is written", done),
-        ("found", found.found, "of these, afterwards, in the file", done),
-        *((name, n, note, broken if n else kept) for name, n, note in promised),
-        ("kills", progress.kills, _hits(progress), done),
-        ("saves of a whole history", progress.saves, "by several processes at once", done),
-        ("rewrites of a whole history", progress.rewrites, "while others wrote and read it", done),
+        ("acknowledged", found.acknowledged, "the store said: it is written", _DONE),
+        ("found", found.found, "of these, afterwards, in the file", _DONE),
+        *((name, n, note, _style(n)) for name, n, note in promised),
+        ("kills", progress.kills, _hits(progress), _DONE),
+        ("saves of a whole history", progress.saves, "by several processes at once", _DONE),
+        ("rewrites of a whole history", progress.rewrites, "while others wrote and read it", _DONE),
     ]
-    for name, count, note, style in rows:
+    for name, count, note, style in [*rows, *_turn_rows(report)]:
         drawn.add_row(name, Text(f"{count:,}", style), note)
     drawn.add_row("seed", str(report.plan.seed), "decides who is killed when")
     return drawn
+
+
+def _turn_rows(report: Report) -> list[tuple[str, int, str, str]]:
+    turns, progress = report.findings.turns, report.progress
+    left = turns.unresumed + turns.unfinished
+    promised = (
+        ("turns cut off or not whole", left, "every one was resumed to its end"),
+        ("turns at the same time", turns.overlapping, "in one conversation"),
+        ("prompts doubled", turns.prompts_doubled, "each resumed turn was sent twice or more"),
+        ("text shown and missing", turns.missing, f"of {turns.shown:,} pieces a follower saw"),
+        (
+            "usage counted wrongly",
+            turns.miscounted,
+            f"of {turns.calls:,} model calls, {turns.unknown:,} of them cut off",
+        ),
+    )
+    return [
+        ("turns started", turns.started, "streamed by several processes", _DONE),
+        ("turns completed", turns.completed, "of these, after all", _DONE),
+        ("turns interrupted", turns.interrupted, f"{progress.cut:,} kills in mid-stream", _DONE),
+        *((name, n, note, _style(n)) for name, n, note in promised),
+    ]
+
+
+def _style(broken: int) -> str:
+    return "bold red" if broken else "bold green"
 
 
 def _hits(progress: Progress) -> str:
@@ -231,4 +263,6 @@ def _commands(report: Report) -> list[str]:
     """Return how to look at what the demo left."""
     program = "holdfast" if shutil.which("holdfast") else shlex.quote(sys.argv[0])
     start = f"{program} --store {shlex.quote(report.plan.url)} session"
-    return [f"{start} list", f"{start} show {shlex.quote(report.findings.longest)}"]
+    commands = [f"{start} list", f"{start} show {shlex.quote(report.findings.longest)}"]
+    resumed = report.findings.turns.resumed
+    return [*commands, *([f"{start} show {resumed} --turns"] if resumed else [])]

@@ -7,6 +7,7 @@ import click
 from holdfast._version import __version__
 from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
+from holdfast.cli.following import follow, interrupt, recover
 from holdfast.cli.options import global_options
 from holdfast.cli.past import fork, label, rewind
 from holdfast.cli.program import Program, show_help_alone
@@ -32,9 +33,10 @@ def cli(context: click.Context) -> None:
     show_help_alone(context)
 
 
-for command in (search, fork, rewind, label):
+for command in (search, follow, interrupt, fork, rewind, label):
     session.add_command(command)
-store_group.add_command(purge)
+for command in (purge, recover):
+    store_group.add_command(command)
 for command in (demo, session, export_command, import_command, store_group, doctor):
     cli.add_command(command)
 

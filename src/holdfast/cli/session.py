@@ -1,4 +1,7 @@
-"""`holdfast session`: look at conversations, rename them, delete them; `past` has more."""
+"""`holdfast session`: look at conversations, rename them, delete them.
+
+`past` and `following` have more of its commands.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import click
 from holdfast.cli.escaping import visible
 from holdfast.cli.options import (
     AT_HELP,
+    Settings,
     confirm,
     global_options,
     open_store,
@@ -91,20 +95,32 @@ def list_sessions(
 @session.command()
 @click.argument("session_id", metavar="ID")
 @click.option("--at", type=point, metavar="POINT", help=AT_HELP)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the last N messages.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
 @click.option("--full", is_flag=True, help="With ids, metadata and all of long values.")
+@click.option("--turns", is_flag=True, help="Its turns instead of its messages.")
 @global_options
 @click.pass_context
 def show(
-    context: click.Context, session_id: str, at: Point | None, limit: int | None, *, full: bool
+    context: click.Context,
+    session_id: str,
+    at: Point | None,
+    limit: int | None,
+    *,
+    full: bool,
+    turns: bool,
 ) -> None:
-    """Show a conversation.
+    """Show a conversation, or how its turns went.
 
     Example: holdfast session show user-42 --limit 20
     """
     from holdfast.cli.conversation import heading, message_lines
 
     settings = settings_of(context)
+    if turns:
+        if at is not None or full:
+            raise click.UsageError("--turns goes with neither --at nor --full", context)
+        _show_turns(settings, session_id, limit)
+        return
     with open_store(settings) as store:
         info = store.get_session(session_id)
         messages = store.get_messages(session_id, limit, at=at)
@@ -117,6 +133,20 @@ def show(
     if not messages:
         then = "" if at is None else f" at {visible(at)}"
         say(f"\nSession {visible(session_id)} has no messages{then} in {settings.place}.")
+
+
+def _show_turns(settings: Settings, session_id: str, limit: int | None) -> None:
+    from holdfast.cli.turns import Turns, turn_table, turn_values
+
+    with open_store(settings) as store:
+        found = list(Turns(store.read_entries(session_id)).of.values())
+    found = found if limit is None else found[-limit:]
+    if settings.as_json:
+        print_json([turn_values(turn) for turn in found])
+    elif found:
+        print_rich(turn_table(found))
+    else:
+        say(f"Session {visible(session_id)} has no turns in {settings.place}.")
 
 
 @session.command()

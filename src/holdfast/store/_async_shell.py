@@ -127,7 +127,8 @@ class AsyncShell:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         live.on_room(lambda: _from_thread(loop, future))
-        await asyncio.wait_for(future, self._timeout_s)
+        async with asyncio.timeout(self._timeout_s):
+            await future
 
     async def wait_interrupted(self, live: RunningTurn, timeout_s: float | None) -> bool:
         """Wait until a turn is asked to stop."""
@@ -135,7 +136,8 @@ class AsyncShell:
         future: asyncio.Future[None] = loop.create_future()
         live.on_interrupt(lambda: _from_thread(loop, future))
         try:
-            await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await future
         except TimeoutError:
             return False
         return True

@@ -336,8 +336,9 @@ class Engine:
     def _run_committer(self) -> None:
         while True:
             with self._lock:
-                called = self._news.wait_for(lambda: self._holder is COMMITTER, self._rest_s())
-                if not called and not self._beating:
+                woken = self._holder is COMMITTER or self._news.wait(self._rest_s())
+                called = self._holder is COMMITTER
+                if not (woken or called or self._beating):
                     self._committer = None
                     return
             if called:

@@ -60,7 +60,9 @@ class News:
             self._tasks[future] = loop
             self._watch()
         try:
-            await asyncio.wait_for(future, timeout_s)
+            # wait_for of Python 3.11 overlooks a cancellation that comes together with the news.
+            async with asyncio.timeout(timeout_s):
+                await future
         except TimeoutError:
             return False
         finally:

@@ -62,7 +62,7 @@ class TurnRequest:
         self._sources = sources = engine.sources
         self._entries = self._prompt(prompt)
         self._turn = f"turn_{sources.new_id()}"
-        self._ticket = sources.new_id() if options.on_busy != "reject" else None
+        self._ticket = self._place_in_line(options)
         self._deadline = sources.monotonic_s() + options.timeout_s
         self._asked: set[int] = set()
 
@@ -86,6 +86,12 @@ class TurnRequest:
                 user_id=self._options.user_id,
             ),
         )
+
+    def _place_in_line(self, options: TurnOptions) -> str | None:
+        """Return a ticket's name; whoever died while waiting finds its own again under its key."""
+        if options.on_busy == "reject":
+            return None
+        return self._sources.new_id() if options.key is None else f"key:{options.key}"
 
     def what_to_do(self, busy: Busy) -> Write | None:
         """Return a write that asks the running turn to stop, if that is to be; or refuse."""

@@ -48,6 +48,7 @@ class _Text(NamedTuple):
     flushed_length: int
     rest: str
     messages: int
+    usage: list[NewEntry]
 
 
 class RunningTurn:
@@ -85,7 +86,7 @@ class RunningTurn:
         self._unwritten: list[str] = []
         self._unwritten_length = 0
         self._usage: list[NewEntry] = []
-        self._usage_taken: list[NewEntry] = []
+        self._usage_under_way: list[NewEntry] = []
         self._told: set[str] = set()
         self._calls = 0
         self._heard = self._looked = now
@@ -170,12 +171,12 @@ class RunningTurn:
     def not_written(self) -> None:
         """Learn that the last message was certainly not written: its text is still to come."""
         with self._change:
-            self._put_usage_back()
             if self._before is not None:
                 self.messages = self.messages[: self._before.messages]
                 self._call, self._flushed_length = self._before.call, self._before.flushed_length
                 self._flushed, self._unwritten = [self._before.flushed], [self._before.rest]
                 self._unwritten_length = len(self._before.rest)
+                self._usage = self._before.usage + self._usage
 
     def closing(self, status: TurnStatus, **facts: str | None) -> Write:
         """Return the write that closes the turn: what is left of its text, usage, its entry."""
@@ -254,13 +255,15 @@ class RunningTurn:
         self._under_way = text
         self._posted = True
         delta = delta_entry(self.turn, self.attempt, self._call, self._flushed_length, text)
-        self._post(self._write([delta, *self._take_usage()]), self._settled)
+        self._usage_under_way = self._take_usage()
+        self._post(self._write([delta, *self._usage_under_way]), self._settled)
 
     def _settled(self, outcome: object) -> None:
         """Learn what became of a posted write."""
         with self._change:
             self._posted = False
             text, self._under_way = self._under_way, ""
+            usage, self._usage_under_way = self._usage_under_way, []
             if isinstance(outcome, Held):
                 if text:
                     self._flushed.append(text)
@@ -271,10 +274,9 @@ class RunningTurn:
             elif isinstance(outcome, LeaseLost | OutcomeUnknown):
                 self._fail(outcome)
             else:  # certainly not written: it waits for the next beat
-                self._put_usage_back()
-                if text:
-                    self._unwritten.insert(0, text)
-                    self._unwritten_length += len(text)
+                self._usage = usage + self._usage
+                self._unwritten[:0] = [text] if text else []
+                self._unwritten_length += len(text)
             self._wake()
 
     def heard(self, held: Held) -> None:
@@ -299,7 +301,9 @@ class RunningTurn:
     def _take_text(self) -> str:
         """Return the whole text since the last message, and begin the next one."""
         flushed, rest = "".join(self._flushed), "".join([self._under_way, *self._unwritten])
-        self._before = _Text(self._call, flushed, self._flushed_length, rest, len(self.messages))
+        self._before = _Text(
+            self._call, flushed, self._flushed_length, rest, len(self.messages), list(self._usage)
+        )
         self._flushed, self._unwritten = [], []
         self._flushed_length = self._unwritten_length = 0
         self._under_way = ""
@@ -307,11 +311,8 @@ class RunningTurn:
         return flushed + rest
 
     def _take_usage(self) -> list[NewEntry]:
-        self._usage_taken, self._usage = self._usage, []
-        return self._usage_taken
-
-    def _put_usage_back(self) -> None:
-        self._usage[:0], self._usage_taken = self._usage_taken, []
+        usage, self._usage = self._usage, []
+        return usage
 
     def _said(self, text: str) -> bytes:
         return codec.encode_message({"role": "assistant", "content": text}, "text", self._stamp())

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from holdfast.errors import Conflict
+from holdfast.errors import Conflict, SessionBusy
 from holdfast.store.sync_store import SessionStore
 from holdfast.testing.conformance.subject import Subject
 from holdfast.testing.conformance.suite import Conformance, texts
@@ -113,6 +113,17 @@ class Repeating(Conformance):
         thread.join(LONG_S)
         assert given == [(True, "done")]
         assert texts(store.get_chat_history("s")) == ["Hello", "done"]
+
+    def test_place_in_line(self, store: SessionStore) -> None:
+        """Whoever dies while waiting and comes back with its key has its place in the line."""
+        with store.turn("s", "one"):
+            with pytest.raises(SessionBusy), store.turn("s", "two", key="k", timeout=0.05):
+                pass
+            with pytest.raises(SessionBusy), store.turn("s", "three", key="l", timeout=0.05):
+                pass
+        with store.turn("s", "two", key="k", timeout=0) as turn:
+            turn.write("mine")
+        assert texts(store.get_chat_history("s")) == ["one", "two", "mine"]
 
     def test_prompt_that_left(self, store: SessionStore) -> None:
         """A prompt that is no longer in the history is added again with the next attempt."""

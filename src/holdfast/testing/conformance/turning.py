@@ -117,6 +117,15 @@ class Turning(Conformance):
         ]
         assert len({u.call for u in usages}) == 2
 
+    def test_usage_of_a_message(self, store: SessionStore) -> None:
+        """A call's tokens are in the log with the message that came of it, before the turn ends."""
+        with store.turn("s", "Hello") as turn:
+            turn.record_usage(input_tokens=3)
+            turn.add_message("assistant", "first")
+            usages = [e.usage for e in store.read_entries("s") if isinstance(e, UsageEntry)]
+            assert [usage.input_tokens for usage in usages] == [3]
+        assert len([e for e in store.read_entries("s") if isinstance(e, UsageEntry)]) == 1
+
     def test_failure(self, store: SessionStore) -> None:
         """An exception leaves the turn failed and is raised again; what was shown is kept."""
         with pytest.raises(RuntimeError, match="boom"):

@@ -56,7 +56,7 @@ def _show(progress: Progress) -> None:
 def _in_words(report: Report) -> str:
     values = report.to_dict()
     broken = values.pop("broken")
-    lines = [f"{name:<14} {_plain(value)}" for name, value in values.items()]
+    lines = [f"{name:<21} {_plain(value)}" for name, value in values.items()]
     lines += [f"BROKEN: {what}" for what in broken] or ["every promise was kept"]
     return "\n".join(lines) + "\n"
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import holdfast
 from holdfast.model.entry import Entry, MessageEntry
+from holdfast.testing.torture import follower, turnlog
 from holdfast.testing.torture.acknowledgements import (
     SUFFIX,
     Acknowledgements,
     read_acknowledgements,
 )
-from holdfast.testing.torture.plan import identity, message
+from holdfast.testing.torture.follower import read_shown
+from holdfast.testing.torture.plan import TURNS_BEGIN, identity, message
+from holdfast.testing.torture.turnlog import read_turns
+from holdfast.testing.torture.turns import TurnFindings, compare_turns
 
 Place: TypeAlias = tuple[str, int]
 """A worker and its number for a message."""
@@ -28,7 +32,8 @@ class Findings:
     `acknowledged` = `found` + `lost`. `doubled` counts surplus copies, `out_of_order` messages that
     stand behind a later one of the same worker, `moved` those whose entry is not at the revision
     that was acknowledged, `unknown` those that nobody sent. `damage` is what `verify` says.
-    `longest` is the session that holds most.
+    `longest` is the session that holds most; `turns` is what was found of turns, which have
+    sessions of their own.
     """
 
     sessions: int = 0
@@ -41,6 +46,7 @@ class Findings:
     moved: int = 0
     unknown: int = 0
     damage: list[str] = field(default_factory=list)
+    turns: TurnFindings = field(default_factory=TurnFindings)
 
     @property
     def broken(self) -> list[str]:
@@ -52,21 +58,33 @@ class Findings:
             (self.moved, "messages are not where they were acknowledged"),
             (self.unknown, "messages are where nobody sent them"),
         )
-        return [f"{count:,} {what}" for count, what in counts if count] + self.damage
+        told = [f"{count:,} {what}" for count, what in counts if count]
+        return told + self.turns.broken + self.damage
 
 
 def check(url: str, folder: Path) -> Findings:
     """Compare the store with the acknowledgement logs in `folder`, when nobody writes any more."""
     logs = [read_acknowledgements(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
     histories: dict[str, list[str]] = {}
+    turns: dict[str, list[Entry]] = {}
     elsewhere = 0
     with holdfast.connect(url) as store:
         for session in _sessions(store):
+            if session.startswith(TURNS_BEGIN):
+                turns[session] = store.read_entries(session)
+                continue
             history = store.get_chat_history(session)
             histories[session] = [identity(message["content"]) for message in history]
             elsewhere += moved(store.read_entries(session), session, logs)
         damage = [f"{p.session_id}: {p.what}" for p in store.verify().problems]
-    return compare(histories, logs, moved=elsewhere, damage=damage)
+    found = compare(histories, logs, moved=elsewhere, damage=damage)
+    seen = [read_turns(path) for path in sorted(folder.glob(f"*{turnlog.SUFFIX}"))]
+    shown = [piece for path in folder.glob(f"*{follower.SUFFIX}") for piece in read_shown(path)]
+    return replace(
+        found,
+        sessions=found.sessions + len(turns),
+        turns=compare_turns(turns, seen, shown),
+    )
 
 
 def compare(

@@ -21,6 +21,10 @@ Kind: TypeAlias = Literal["plain", "edited"]
 KINDS: tuple[Kind, Kind] = ("plain", "edited")
 """Both kinds of session are written and saved by all; the edited ones are rewritten as well."""
 
+TURNS_BEGIN = "turns-"
+TURNS = "abc"
+"""Turns run in sessions of their own, several at a time: one waits for whoever is killed in it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -31,6 +35,7 @@ class Plan:
     the killed were doing at that instant is up to the machine. With `naive`, everybody saves whole
     histories without a base, which loses messages. A new session of each kind begins every
     `session_s` seconds; `pause_s` lies between loading a history and saving it, to be raced in.
+    `streamers` run turns, in sessions of their own, and a follower is shown what they stream.
     `begun` and `supervisor`, a process id, are filled in when the storm begins.
     """
 
@@ -42,6 +47,7 @@ class Plan:
     writers: int = 4
     savers: int = 2
     readers: int = 2
+    streamers: int = 3
     naive: bool = False
     session_s: float = 1.0
     pause_s: float = 0.003
@@ -68,7 +74,18 @@ class Plan:
 
     def session(self, kind: Kind) -> str:
         """Return the session of the moment: one everybody is in."""
-        return f"{kind}-{int((time.time() - self.begun) / self.session_s) + 1:03d}"
+        return f"{kind}-{self._span():03d}"
+
+    def turns(self, number: int) -> str:
+        """Return the session of the moment for a turn of that number, which all streamers share."""
+        return self.turns_now()[number % len(TURNS)]
+
+    def turns_now(self) -> list[str]:
+        """Return the sessions of the moment in which turns run."""
+        return [f"{TURNS_BEGIN}{self._span():03d}{which}" for which in TURNS]
+
+    def _span(self) -> int:
+        return int((time.time() - self.begun) / self.session_s) + 1
 
     def to_json(self) -> str:
         """Return the plan as text."""

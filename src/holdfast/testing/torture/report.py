@@ -30,13 +30,20 @@ class Report:
         broken += progress.failures
         if not self.findings.acknowledged or not progress.reads:
             broken.append("nothing was written or nothing was read, so nothing is proven")
+        if self.plan.streamers and not self.findings.turns.acknowledged:
+            broken.append("no turn came to its end, so nothing is proven of turns")
         return broken
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values, for JSON."""
         findings = asdict(self.findings)
+        turns = {f"turns_{name}": value for name, value in findings.pop("turns").items()}
         progress = asdict(self.progress)
-        del progress["acknowledged"], progress["checking"]  # the findings count from whole logs
+        del (
+            progress["acknowledged"],
+            progress["checking"],
+            progress["turns_done"],
+        )  # the findings count from whole logs
         return {
             "kept": not self.broken,
             "broken": self.broken,
@@ -47,6 +54,8 @@ class Report:
             "writers": self.plan.writers,
             "savers": self.plan.savers,
             "readers": self.plan.readers,
+            "streamers": self.plan.streamers,
             **findings,
+            **turns,
             **progress,
         }

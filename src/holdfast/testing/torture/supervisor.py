@@ -19,7 +19,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeAlias
 
-from holdfast.testing.torture import acknowledgements, reader, rewriter, worker
+from holdfast.testing.torture import (
+    acknowledgements,
+    follower,
+    reader,
+    rewriter,
+    streamer,
+    turnlog,
+    worker,
+)
 from holdfast.testing.torture.plan import Plan
 from holdfast.testing.torture.progress import LogWatch
 
@@ -57,6 +65,7 @@ class Supervisor:
         self._readers: dict[str, _Child] = {}
         self._kills = 0
         self._unanswered = 0
+        self._cut = 0
         self._failures: list[str] = []
         self._next_tell = 0.0
 
@@ -77,8 +86,13 @@ class Supervisor:
             part = worker.write if name.startswith("writer") else worker.save
             self._victims[name] = _Child(plan, part, name, name + acknowledgements.SUFFIX)
         self._victims["rewriter"] = _Child(plan, rewriter.rewrite, "rewriter", rewriter.LOG)
+        for name in (f"streamer{number + 1}" for number in range(plan.streamers)):
+            self._victims[name] = _Streamer(plan, streamer.stream, name, name + turnlog.SUFFIX)
         for name in (f"reader{number + 1}" for number in range(plan.readers)):
             self._readers[name] = _Child(plan, reader.read, name, name + reader.SUFFIX)
+        if plan.streamers:
+            name = "follower1"
+            self._readers[name] = _Child(plan, follower.follow, name, name + follower.SUFFIX)
 
     def end_all(self) -> None:
         """Kill whoever still runs; nobody does after a storm that ended well."""
@@ -134,6 +148,7 @@ class Supervisor:
         if victim.kill():
             self._kills += 1
             self._unanswered += victim.left_unanswered()
+            self._cut += victim.was_in_a_turn()
             victim.start()
 
     def _called_off(self) -> bool:
@@ -148,6 +163,7 @@ class Supervisor:
             elapsed_s=round(time.time() - self._plan.begun, 3),
             kills=self._kills,
             unanswered=self._unanswered,
+            cut=self._cut,
             failures=self._failures,
         )
         sys.stdout.write(progress.to_json() + "\n")
@@ -198,8 +214,17 @@ class _Child:
 
     def left_unanswered(self) -> bool:
         """Say whether the killed process had sent a write and not heard of it."""
-        if not self._log.exists() or self._log.stat().st_size == self._log_size:
-            return False  # killed before it said anything: the last line is of an earlier life
+        return self._said_something() and self._is_unanswered()
+
+    def was_in_a_turn(self) -> bool:
+        """Say whether the killed process was in the middle of a turn."""
+        return False
+
+    def _said_something(self) -> bool:
+        """Say no if it was killed before: the last line is of an earlier life."""
+        return self._log.exists() and self._log.stat().st_size != self._log_size
+
+    def _is_unanswered(self) -> bool:
         return isinstance(acknowledgements.last_line(self._log), acknowledgements.Sent)
 
     def failure(self) -> str | None:
@@ -218,6 +243,16 @@ class _Child:
         if self._process is not None:
             self._process.close()
             self._process = None
+
+
+class _Streamer(_Child):
+    """A worker whose log is one of turns."""
+
+    def was_in_a_turn(self) -> bool:
+        return self._said_something() and turnlog.read_turns(self._log).began
+
+    def _is_unanswered(self) -> bool:
+        return turnlog.read_turns(self._log).open is not None
 
 
 def _enter(part: Part, plan: Plan, name: str) -> None:

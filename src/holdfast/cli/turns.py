@@ -1,0 +1,152 @@
+"""A session's turns as its log tells of them: what each came to, how long it took, what it used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from holdfast.cli.escaping import visible
+from holdfast.cli.printing import Column, age, iso, plural, table
+from holdfast.model.entry import Entry, TurnEntry, UsageEntry
+from holdfast.model.usage import TurnStatus
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_COLUMNS = (
+    Column("turn", style="cyan", whole=True),
+    Column("status"),
+    Column("attempts", right=True),
+    Column("started", right=True),
+    Column("took", right=True),
+    Column("worker"),
+    Column("why"),
+    Column("tokens", right=True),
+)
+_TOKENS = ("input_tokens", "output_tokens", "cached_tokens")
+_MINUTE = 60
+
+
+@dataclass(slots=True)
+class SeenTurn:
+    """One turn, as far as it has come. Tokens are those of all attempts.
+
+    `unknown` counts the model calls that ended without telling what they used.
+    """
+
+    id: str
+    started: datetime
+    status: TurnStatus = TurnStatus.RUNNING
+    attempts: int = 1
+    ended: datetime | None = None
+    worker: str | None = None
+    reason: str | None = None
+    error: str | None = None
+    tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TOKENS, 0))
+    calls: int = 0
+    unknown: int = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, with all attempts and the time between; `None` while it runs."""
+        return None if self.ended is None else (self.ended - self.started).total_seconds()
+
+
+class Turns:
+    """The turns of one log, in the order in which they began."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.of: dict[str, SeenTurn] = {}
+        for entry in entries:
+            self.take(entry)
+
+    def take(self, entry: Entry) -> None:
+        """Learn what an entry says of a turn."""
+        if isinstance(entry, TurnEntry):
+            turn = self._turn(entry)
+            turn.status, turn.reason, turn.error = entry.status, entry.reason, entry.error
+            turn.attempts = max(turn.attempts, entry.attempt)
+            turn.worker = entry.worker or turn.worker
+            turn.ended = None if entry.status is TurnStatus.RUNNING else entry.at
+        elif isinstance(entry, UsageEntry):
+            turn = self._turn(entry)
+            turn.calls += 1
+            turn.unknown += entry.usage.unknown
+            for name in _TOKENS:
+                turn.tokens[name] += getattr(entry.usage, name)
+
+    def _turn(self, entry: TurnEntry | UsageEntry) -> SeenTurn:
+        return self.of.setdefault(entry.turn, SeenTurn(entry.turn, entry.at))
+
+
+def turn_values(turn: SeenTurn) -> dict[str, Any]:
+    """Return a turn for programs; times are ISO 8601 in UTC."""
+    return {
+        "id": turn.id,
+        "status": turn.status.value,
+        "attempts": turn.attempts,
+        "started_at": iso(turn.started),
+        "ended_at": None if turn.ended is None else iso(turn.ended),
+        "seconds": turn.seconds,
+        "worker": turn.worker,
+        "reason": turn.reason,
+        "error": turn.error,
+        **turn.tokens,
+        "calls": turn.calls,
+        "unknown_calls": turn.unknown,
+    }
+
+
+def turn_table(turns: Iterable[SeenTurn]) -> RenderableType:
+    """Return a table of turns, for people."""
+    return table(
+        _COLUMNS,
+        (
+            (
+                turn.id,
+                turn.status.value,
+                turn.attempts,
+                age(turn.started),
+                None if turn.seconds is None else duration(turn.seconds),
+                turn.worker,
+                turn.error or turn.reason,
+                tokens_in_words(turn),
+            )
+            for turn in turns
+        ),
+    )
+
+
+def turn_in_words(turn: SeenTurn, entry: TurnEntry) -> str:
+    """Return what an entry says of a turn as a line, harmless for a terminal."""
+    name = f"turn {visible(entry.turn)}"
+    if entry.status is TurnStatus.RUNNING:
+        again = f", attempt {entry.attempt}" if entry.attempt > 1 else ""
+        worker = f" on {visible(entry.worker)}" if entry.worker else ""
+        return f"{name} runs{again}{worker}"
+    why = entry.error or entry.reason
+    facts = [f"{name} {entry.status.value}" + (f" ({visible(why)})" if why else "")]
+    if turn.seconds is not None:
+        facts.append(f"after {duration(turn.seconds)}")
+    if turn.calls:
+        facts.append(f"tokens: {tokens_in_words(turn)}")
+    return ", ".join(facts)
+
+
+def tokens_in_words(turn: SeenTurn) -> str:
+    """Return what went in and came out, and how many calls did not tell."""
+    if not turn.calls:
+        return ""
+    told = f"{turn.tokens['input_tokens']:,} in, {turn.tokens['output_tokens']:,} out"
+    return f"{told}, {plural(turn.unknown, 'call')} unknown" if turn.unknown else told
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

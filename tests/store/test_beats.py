@@ -1,0 +1,75 @@
+"""What the engine does at regular times, and whom its news wake."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from holdfast.errors import HoldfastError
+from holdfast.store.engine import IDLE_S, Engine
+from holdfast.store.memory import MemoryBackend
+from holdfast.store.news import News
+from holdfast.store.sources import Sources
+from holdfast.store.sync_store import SessionStore
+
+
+class Heart:
+    """Says once that it has beaten."""
+
+    def __init__(self) -> None:
+        self.beaten = threading.Event()
+
+    interval_s = 0.1
+
+    def beat(self, _now: float) -> None:
+        """Be called by the committer."""
+        self.beaten.set()
+
+    def fail(self, error: HoldfastError) -> None:
+        """Not be called."""
+        raise AssertionError(error)
+
+
+def test_a_beat_does_not_wait_for_a_committer_that_rests() -> None:
+    """A turn that begins while the committer rests is kept from then on, not from its next call."""
+    engine = Engine(MemoryBackend(Sources()), Sources())
+    store = SessionStore(engine, "default", Sources(), timeout_s=10)
+    first, second = Heart(), Heart()
+    engine.attach(first)
+    assert first.beaten.wait(10)
+    with engine._lock:  # so that the committer finds nothing to beat when it begins to rest
+        engine._beating.clear()
+    called = threading.Event()
+    engine.post(store._writing.add("s", [], path="m"), lambda _: called.set())
+    assert called.wait(10)
+    while not engine._news._waiters:  # type: ignore[attr-defined] # it rests, with nothing to beat
+        time.sleep(0.001)
+    began = time.monotonic()
+    engine.attach(second)
+    assert second.beaten.wait(10)
+    assert time.monotonic() - began < IDLE_S / 2
+    store.close()
+
+
+def test_a_cancellation_that_comes_with_news_is_heard() -> None:
+    """A task that is cancelled at the very moment at which there is news ends."""
+
+    async def run() -> bool:
+        ended = threading.Event()
+
+        def wait(_timeout_s: float) -> None:
+            ended.wait(10)
+
+        news = News(wait, ended.set)
+        waiting = asyncio.create_task(news.wait_async(news.mark, 10))
+        while not news._tasks:  # noqa: ASYNC110 - it is there after one round of the loop
+            await asyncio.sleep(0)
+        for future in news._tasks:
+            future.set_result(None)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.to_thread(news.close)
+        return waiting.cancelled()
+
+    assert asyncio.run(run())
