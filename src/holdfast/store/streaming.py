@@ -7,11 +7,12 @@ way, so what the log shows of a message is always a beginning of it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown
+from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown, Unavailable
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import SessionRow
@@ -29,6 +30,10 @@ MAX_UNWRITTEN = 1024 * 1024
 
 CHECK_S = 0.5
 """A turn that writes nothing looks so often whether it was asked to stop."""
+
+
+RETIRE_S = 30.0
+"""So long closing the store waits for text that is under way."""
 
 
 class Post(Protocol):
@@ -90,6 +95,7 @@ class RunningTurn:
         self._on_room: list[Callable[[], None]] = []
         self._on_interrupt: list[Callable[[], None]] = []
         self._before: _Text | None = None
+        self._closing: Write | None = None
 
     # What the worker says
 
@@ -171,8 +177,13 @@ class RunningTurn:
                 self._unwritten_length = len(self._before.rest)
 
     def closing(self, status: TurnStatus, **facts: str | None) -> Write:
-        """Return the write that closes the turn: what is left of its text, usage, its entry."""
+        """Return the write that closes the turn: what is left of its text, usage, its entry.
+
+        Asked again, it returns the same write.
+        """
         with self._change:
+            if self._closing is not None:
+                return self._closing
             text = self._take_text()
             entries: list[NewEntry] = []
             if text:
@@ -181,7 +192,12 @@ class RunningTurn:
                 entries.append(self._message(line))
             self.closed = True
             closing = turn_entry(self.turn, self.attempt, status, **facts)
-            return self._write([*entries, *self._take_usage(), closing], status)
+            self._closing = self._write([*entries, *self._take_usage(), closing], status)
+            return self._closing
+
+    def renewing(self) -> Write:
+        """Return the write that renews the lease."""
+        return self._write([])
 
     @property
     def turn(self) -> str:
@@ -217,11 +233,42 @@ class RunningTurn:
                 self._flush()
                 self._heard = now
             elif now - self._heard >= self._ttl_s / 3:
-                self._posted = True
                 self._heard = now
-                self._post(self._write([]), self._settled)
+                self._send(self.renewing())
             elif now - self._heard >= min(CHECK_S, self._ttl_s / 3):
-                self._check(self._look())
+                with contextlib.suppress(HoldfastError):  # it cannot be read now: the next beat may
+                    self._check(self._look())
+
+    def retire(self) -> None:
+        """Post what is left: the store is about to be closed.
+
+        The turn itself stays open, and is closed by whoever comes next, as if its worker had died.
+        """
+        with self._change:
+            self._change.wait_for(lambda: not self._posted, RETIRE_S)
+            if self.closed or self.fault is not None:
+                return
+            if self._unwritten:
+                self._flush()
+            self._fail(
+                Unavailable(
+                    f"the store was closed while turn {self.turn} was running",
+                    retryable=False,
+                    code="closed",
+                    hint="leave the turn first, then close the store",
+                )
+            )
+
+    def disown(self) -> None:
+        """Leave the turn to the parent: this is a forked child. Whoever held a lock is not here."""
+        self._change = threading.Condition(threading.RLock())
+        self.interrupted = threading.Event()
+        self.interrupted.set()
+        self.fault = LeaseLost(
+            f"turn {self.turn} belongs to the process that this one was forked from",
+            code="not_ours",
+            hint="open a turn in the child, once that one is over",
+        )
 
     def _check(self, session: SessionRow | None) -> None:
         fence = self.opened.token.fence
@@ -234,12 +281,18 @@ class RunningTurn:
         if self._posted:
             return  # one piece at a time: the next beat takes what came meanwhile
         text = "".join(self._unwritten)
-        self._unwritten.clear()
-        self._unwritten_length = 0
-        self._under_way = text
-        self._posted = True
         delta = delta_entry(self.turn, self.attempt, self._call, self._flushed_length, text)
-        self._post(self._write([delta, *self._take_usage()]), self._settled)
+        write = self._write([delta, *self._take_usage()])
+        # Nothing is called in between, so that Ctrl-C finds the text in one place.
+        self._under_way, self._unwritten, self._unwritten_length = text, [], 0
+        self._send(write)
+
+    def _send(self, write: Write) -> None:
+        self._posted = True
+        try:
+            self._post(write, self._settled)
+        except HoldfastError as error:  # the store is closed: certainly not written
+            self._settled(error)
 
     def _settled(self, outcome: object) -> None:
         """Learn what became of a posted write."""
