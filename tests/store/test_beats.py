@@ -30,6 +30,12 @@ class Heart:
         """Not be called."""
         raise AssertionError(error)
 
+    def retire(self) -> None:
+        """Have nothing left."""
+
+    def disown(self) -> None:
+        """Have nothing to leave."""
+
 
 def test_a_beat_does_not_wait_for_a_committer_that_rests() -> None:
     """A turn that begins while the committer rests is kept from then on, not from its next call."""

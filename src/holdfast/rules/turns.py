@@ -331,8 +331,15 @@ def _close_open_turn(change: Change, log: Log) -> None:
 
 
 def _own_rows(session: SessionRow, turn: str, after: int, log: Log) -> list[LogRow]:
-    """Return what the log records of a turn above a revision."""
-    return [row for row in log.entries_after(session, after) if row.turn == turn]
+    """Return what a turn wrote above a revision, without what a rewrite carried over of it."""
+    own: list[LogRow] = []
+    carried = 0
+    for row in log.entries_after(session, after):
+        if row.kind == EntryKind.RESET:
+            carried = row.ordinal
+        elif row.turn == turn and row.revision > carried:
+            own.append(row)
+    return own
 
 
 def messages_of(rows: Sequence[LogRow]) -> list[Message]:

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.search import Indexed
-from holdfast.model.turn import Busy, Opened
+from holdfast.model.turn import Busy, Held, Opened
 from holdfast.model.write import Write
 from holdfast.rules.history import History
 from holdfast.store.engine import Engine
@@ -56,6 +56,26 @@ class AsyncShell:
         outcome = await self._engine.commit_async(write, self._timeout_s)
         assert isinstance(outcome, Opened | Busy)
         return outcome
+
+    async def close_turn(self, closing: Callable[[], Write]) -> None:
+        """Return once a turn is closed; a task that is cancelled meanwhile waits for that too."""
+        cancelled: asyncio.CancelledError | None = None
+        again = False
+        while True:
+            answer = asyncio.ensure_future(self.answer(closing(), Held))
+            while not answer.done():
+                try:
+                    await asyncio.wait([answer])
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            if not answer.cancelled():
+                break
+            again = True  # a loop that ends cancels every task: what was queued is not written
+        failure = answer.exception()
+        if cancelled is not None:
+            raise cancelled
+        if failure is not None and not again:
+            raise failure
 
     async def delete(self, write: Write) -> Deletion:
         """Return once the session is gone."""

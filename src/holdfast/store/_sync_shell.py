@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Commit, Deletion, Purge
 from holdfast.model.search import Indexed
-from holdfast.model.turn import Busy, Opened
+from holdfast.model.turn import Busy, Held, Opened
 from holdfast.model.write import Write
 from holdfast.rules.history import History
 from holdfast.store.engine import Engine
@@ -47,6 +47,18 @@ class SyncShell:
         outcome = self._engine.commit(write, self._timeout_s)
         assert isinstance(outcome, Opened | Busy)
         return outcome
+
+    def close_turn(self, closing: Callable[[], Write]) -> None:
+        """Return once a turn is closed; Ctrl-C waits for that too.
+
+        What it met is either undone or durable. If it is durable, closing once more is refused.
+        """
+        try:
+            self.answer(closing(), Held)
+        except KeyboardInterrupt:
+            with contextlib.suppress(HoldfastError):
+                self.answer(closing(), Held)
+            raise
 
     def delete(self, write: Write) -> Deletion:
         """Return once the session is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ from holdfast.errors import HoldfastError, InvalidMessage, Unavailable
 from holdfast.model.message import Message, new_message
 from holdfast.model.turn import Busy, Held, Opened, Signalled
 from holdfast.model.usage import TurnStatus
+from holdfast.model.write import Write
 from holdfast.rules.history import History
 from holdfast.store._async_shell import AsyncShell
 from holdfast.store.opening import TurnRequest, ending
@@ -122,6 +124,18 @@ class AsyncTurn:
         except Unavailable:
             live.not_written()
             raise
+        except HoldfastError:
+            raise
+        except BaseException:  # Ctrl-C or cancellation: what was shown is kept, and once
+            await self._find_out(live, write)
+            raise
+
+    async def _find_out(self, live: RunningTurn, write: Write) -> None:
+        """Learn whether a message was written, of which nothing was heard."""
+        with contextlib.suppress(HoldfastError):
+            await self._shell.answer(live.renewing(), Held)  # behind whatever is in flight
+            if not await self._shell.read(self._request.is_written, live.opened, write):
+                live.not_written()
 
     async def record_usage(
         self,
@@ -171,12 +185,27 @@ class AsyncTurn:
     # Its beginning and its end
 
     async def __aenter__(self) -> Self:
-        opened = await self._open()
-        self._history, self._recorded = await self._shell.read(self._request.read_back, opened)
-        self._running = self._request.start(opened)
-        if not opened.replayed:
-            self._shell.attach(self._running)
+        opened: Opened | None = None
+        try:
+            opened = await self._open()
+            self._history, self._recorded = await self._shell.read(self._request.read_back, opened)
+            self._running = self._request.start(opened)
+            if not opened.replayed:
+                self._shell.attach(self._running)
+        except BaseException as error:
+            await self._give_up(opened, error)
+            raise
         return self
+
+    async def _give_up(self, opened: Opened | None, error: BaseException) -> None:
+        """Close a turn whose block is not entered, if it was opened: nobody else would soon."""
+        with contextlib.suppress(HoldfastError):
+            lost = await self._shell.read(self._request.opened_in_vain, opened)
+            if lost is not None:
+                status, facts = ending(error, abandoned=False, interrupted=False)
+                running = self._running or self._request.start(lost)
+                self._shell.detach(running)
+                await self._shell.close_turn(lambda: running.closing(status, **facts))
 
     async def _open(self) -> Opened:
         """Open the turn, after the turns of those who came before."""
@@ -203,17 +232,16 @@ class AsyncTurn:
         live = self._live
         if live.opened.replayed:
             return
-        self._shell.detach(live)
-        if live.fault is not None:
-            if error is None:
-                raise live.fault.twin()
-            return
-        status, facts = ending(error, abandoned=self._streaming, interrupted=self.interrupted)
         try:
-            await self._shell.answer(live.closing(status, **facts), Held)
+            if live.fault is not None:
+                raise live.fault.twin()
+            status, facts = ending(error, abandoned=self._streaming, interrupted=self.interrupted)
+            await self._shell.close_turn(lambda: live.closing(status, **facts))
         except HoldfastError:
             if error is None:
                 raise
+        finally:
+            self._shell.detach(live)
 
     @property
     def _live(self) -> RunningTurn:

@@ -61,6 +61,14 @@ class Beating(Protocol):
         """Learn that its beat failed."""
         ...
 
+    def retire(self) -> None:
+        """Post what is left: the store is about to be closed."""
+        ...
+
+    def disown(self) -> None:
+        """Do nothing from now on: this is a forked child, and it belongs to the parent."""
+        ...
+
 
 class Engine:
     """Runs the commits and the reader threads of one store."""
@@ -184,8 +192,11 @@ class Engine:
 
     def close(self) -> None:
         """Commit what is queued, then let go. Later calls raise `Unavailable`."""
+        for beating in list(self._beating):
+            beating.retire()
         with self._lock:
             self._closed = True
+            self._beating.clear()
             while not self._is_settled():
                 self._settled.wait(CLOSE_STEP_S)
             # With the token still out, the committer stands in line behind another process, for
@@ -228,6 +239,8 @@ class Engine:
 
     def after_fork_in_child(self) -> None:
         """Start anew: the parent's threads and callers are not here."""
+        for beating in self._beating:
+            beating.disown()
         self._start_fresh()
         self.backend.after_fork_in_child()
 

@@ -10,9 +10,10 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from holdfast.errors import InvalidArgument, InvalidMessage, SessionBusy
+from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message, SyntheticMessage
-from holdfast.model.turn import Busy, Interrupting, Opened, Opening
+from holdfast.model.turn import Busy, Interrupting, Opened, Opening, Token
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules import codec
@@ -144,7 +145,27 @@ class TurnRequest:
             worker=busy.worker,
         )
 
+    def opened_in_vain(self, opened: Opened | None) -> Opened | None:
+        """Return the turn that was opened, also if nobody heard of it; `None` if there is none.
+
+        Unheard is only a turn's first attempt found, by its id, which no other can have. A later
+        one is left to its lease.
+        """
+        if opened is not None:
+            return None if opened.replayed else opened
+        row = self._reading.live_row(self._place[1])
+        if row is None or row.open_turn != self._turn:
+            return None
+        commit = Commit(row.revision, row.history_revision)
+        token = Token(row.pk, row.fence)
+        return Opened(commit, token, self._turn, row.open_attempt, row.history_revision, row.start)
+
     # Running
+
+    def is_written(self, opened: Opened, write: Write) -> bool:
+        """Say whether a write that added messages to the turn is in the log."""
+        last = write.entries[-1].payload
+        return last in self._reading.payloads(self._place[1], opened.begun)
 
     def read_back(self, opened: Opened) -> tuple[History, list[Message]]:
         """Return the history that the turn answers, and its own whole messages so far."""

@@ -146,6 +146,10 @@ class Reading:
         final = opened.attempt if opened.replayed else 0
         return history, repair(said_in_turn(rows, opened.turn, final))
 
+    def payloads(self, session_id: str, after: int) -> set[bytes]:
+        """Return what the log's entries above a revision hold, as it is stored."""
+        return {row.payload for row in self._log(session_id, after, None)}
+
     def open_turns(self) -> list[SessionRow]:
         """Return the sessions whose turn runs or waits."""
         return self._backend.open_turns(self._tenant)

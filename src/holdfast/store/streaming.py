@@ -32,6 +32,10 @@ CHECK_S = 0.5
 """A turn that writes nothing looks so often whether it was asked to stop."""
 
 
+RETIRE_S = 30.0
+"""So long closing the store waits for text that is under way."""
+
+
 class Post(Protocol):
     """Queues a write whose outcome goes to a function, on the committer's thread."""
 
@@ -67,7 +71,7 @@ class RunningTurn:
         now: float,
     ) -> None:
         self.opened = opened
-        self.interval_s = interval_s
+        self.interval_s = min(interval_s, ttl_s / 3)  # the lease is kept at a beat, too
         self.messages: list[Message] = []
         self.interrupted = threading.Event()
         self.fault: HoldfastError | None = None
@@ -90,10 +94,11 @@ class RunningTurn:
         self._told: set[str] = set()
         self._calls = 0
         self._heard = self._looked = now
-        self._slot = now // interval_s
+        self._slot = now // self.interval_s
         self._on_room: list[Callable[[], None]] = []
         self._on_interrupt: list[Callable[[], None]] = []
         self._before: _Text | None = None
+        self._closing: Write | None = None
 
     # What the worker says
 
@@ -179,8 +184,13 @@ class RunningTurn:
                 self._usage = self._before.usage + self._usage
 
     def closing(self, status: TurnStatus, **facts: str | None) -> Write:
-        """Return the write that closes the turn: what is left of its text, usage, its entry."""
+        """Return the write that closes the turn: what is left of its text, usage, its entry.
+
+        Asked again, it returns the same write.
+        """
         with self._change:
+            if self._closing is not None:
+                return self._closing
             text = self._take_text()
             entries: list[NewEntry] = []
             if text:
@@ -189,7 +199,12 @@ class RunningTurn:
                 entries.append(self._message(line))
             self.closed = True
             closing = turn_entry(self.turn, self.attempt, status, **facts)
-            return self._write([*entries, *self._take_usage(), closing], status)
+            self._closing = self._write([*entries, *self._take_usage(), closing], status)
+            return self._closing
+
+    def renewing(self) -> Write:
+        """Return the write that renews the lease."""
+        return self._write([])
 
     @property
     def turn(self) -> str:
@@ -227,17 +242,47 @@ class RunningTurn:
                 self._heard = now
             elif now - self._heard >= self._ttl_s / 3:
                 self._heard = now
-                self._posted = True
-                self._post(self._write([]), self._settled)
+                self._send(self.renewing())
             elif now - self._looked >= min(CHECK_S, self._ttl_s / 3):
                 self._looked = now
-                with contextlib.suppress(Unavailable):  # the next look may work
+                with contextlib.suppress(Unavailable):  # it cannot be read now: the next beat may
                     self._check(self._look())
 
     def fail(self, error: HoldfastError) -> None:
         """Learn that nothing can be written any more."""
         with self._change:
             self._fail(error)
+
+    def retire(self) -> None:
+        """Post what is left: the store is about to be closed.
+
+        The turn itself stays open, and is closed by whoever comes next, as if its worker had died.
+        """
+        with self._change:
+            self._change.wait_for(lambda: not self._posted, RETIRE_S)
+            if self.closed or self.fault is not None:
+                return
+            if self._unwritten:
+                self._flush()
+            self._fail(
+                Unavailable(
+                    f"the store was closed while turn {self.turn} was running",
+                    retryable=False,
+                    code="closed",
+                    hint="leave the turn first, then close the store",
+                )
+            )
+
+    def disown(self) -> None:
+        """Leave the turn to the parent: this is a forked child. Whoever held a lock is not here."""
+        self._change = threading.Condition(threading.RLock())
+        self.interrupted = threading.Event()
+        self.interrupted.set()
+        self.fault = LeaseLost(
+            f"turn {self.turn} belongs to the process that this one was forked from",
+            code="not_ours",
+            hint="open a turn in the child, once that one is over",
+        )
 
     def _check(self, session: SessionRow | None) -> None:
         fence = self.opened.token.fence
@@ -250,13 +295,19 @@ class RunningTurn:
         if self._posted:
             return  # one piece at a time: the next beat takes what came meanwhile
         text = "".join(self._unwritten)
-        self._unwritten.clear()
-        self._unwritten_length = 0
-        self._under_way = text
-        self._posted = True
         delta = delta_entry(self.turn, self.attempt, self._call, self._flushed_length, text)
         self._usage_under_way = self._take_usage()
-        self._post(self._write([delta, *self._usage_under_way]), self._settled)
+        write = self._write([delta, *self._usage_under_way])
+        # Nothing is called in between, so that Ctrl-C finds the text in one place.
+        self._under_way, self._unwritten, self._unwritten_length = text, [], 0
+        self._send(write)
+
+    def _send(self, write: Write) -> None:
+        self._posted = True
+        try:
+            self._post(write, self._settled)
+        except HoldfastError as error:  # the store is closed: certainly not written
+            self._settled(error)
 
     def _settled(self, outcome: object) -> None:
         """Learn what became of a posted write."""

@@ -1,7 +1,9 @@
 """Waiting until some process commits to a SQLite file.
 
 Every commit writes to the write-ahead log beside the database, and Linux tells whoever watches the
-folder. Elsewhere `PRAGMA data_version`, which is read from shared memory, is looked at often.
+folder. But SQLite writes, then syncs, and only then lets readers see it, so after an event `PRAGMA
+data_version`, which is read from shared memory, is looked at until it changes. Elsewhere that is
+looked at often.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from pathlib import Path
 from holdfast.store.sqlite.connections import Database
 
 LOOK_S = 0.025
+FIRST_PAUSE_S = 0.001
+SETTLE_S = 1.0
+"""So long after a file event its commit may become visible, and then there is no other event."""
+
 _IN_MODIFY, _IN_CREATE, _IN_DELETE, _IN_MOVED_TO = 0x2, 0x100, 0x200, 0x80
 _IN_NONBLOCK, _IN_CLOEXEC = 0o4000, 0o2000000
 _EVENT = struct.Struct("iIII")
@@ -36,6 +42,8 @@ class Watcher:
         self._bell = (-1, -1)
         self._connection: sqlite3.Connection | None = None
         self._version = -1
+        self._settled_at = 0.0
+        self._pause_s = FIRST_PAUSE_S
         self._woken = False
         self._lock = threading.Lock()
 
@@ -99,13 +107,27 @@ class Watcher:
     def _wait_for_event(self, timeout_s: float) -> None:
         names = {os.fsencode(Path(f"{self._database.path}{end}").name) for end in ("", "-wal")}
         deadline = time.monotonic() + timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            ready, _, _ = select.select([self._inotify, self._bell[0]], [], [], left)
+        while not self._is_changed():
+            now = time.monotonic()
+            if now >= deadline:
+                return
+            rest_s = deadline - now
+            if now < self._settled_at:
+                rest_s = min(rest_s, self._pause_s)
+                self._pause_s = min(2 * self._pause_s, LOOK_S)
+            ready, _, _ = select.select([self._inotify, self._bell[0]], [], [], rest_s)
             if self._bell[0] in ready:
                 os.read(self._bell[0], 1024)
                 return
             if ready and self._is_ours(os.read(self._inotify, _BUFFER), names):
-                return
+                self._settled_at = time.monotonic() + SETTLE_S
+                self._pause_s = FIRST_PAUSE_S
+
+    def _is_changed(self) -> bool:
+        """Say whether there was a commit since this was asked last; yes, the first time."""
+        version, before = self._data_version(), self._version
+        self._version = version
+        return version != before
 
     @staticmethod
     def _is_ours(events: bytes, names: set[bytes]) -> bool:
@@ -120,9 +142,8 @@ class Watcher:
     def _poll(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
-            version = self._data_version()
-            if version != self._version or self._woken or time.monotonic() >= deadline:
-                self._version, self._woken = version, False
+            if self._is_changed() or self._woken or time.monotonic() >= deadline:
+                self._woken = False
                 return
             time.sleep(LOOK_S)
 

@@ -1,0 +1,1 @@
+"""Turns among real processes: killed, stopped, interrupted, in each other's way."""

@@ -1,0 +1,151 @@
+"""The parent of processes that run turns: starts them, talks to them, stops and kills them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import holdfast
+from holdfast.model.entry import Entry
+from holdfast.store.sources import Sources
+from tests.turns.worker import LATER_MS, SESSION
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE_S = 60.0
+
+
+def wait_for(condition: Callable[[], bool], what: str = "it") -> None:
+    """Wait until something has come true; a test that never sees it fails."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true"
+        time.sleep(0.002)
+
+
+def report(what: str, figures_ms: list[float]) -> None:
+    """Print what was measured; `pytest -rP` shows it."""
+    middle, worst = statistics.median(figures_ms), max(figures_ms)
+    sys.stdout.write(f"{what}: median {middle:.1f} ms, worst {worst:.1f} ms\n")
+
+
+def later_ms() -> int:
+    """Return a time at which every lease of now has run out, and streamed text may go."""
+    return time.time_ns() // 1_000_000 + LATER_MS
+
+
+class Player:
+    """A worker process, as its parent talks to it."""
+
+    def __init__(self, role: str, path: Path, name: str, arguments: tuple[object, ...]) -> None:
+        words = [role, str(path), name, *map(str, arguments)]
+        self.name = name
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.turns.worker", *words],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._heard = b""
+
+    def tell(self, order: str) -> None:
+        """Send a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(order.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """Return the next line; fail if the process is gone or says nothing."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + PATIENCE_S
+        while b"\n" not in self._heard:
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self.process.stdout], [], [], left)
+            assert ready, f"{self.name} says nothing"
+            more = os.read(self.process.stdout.fileno(), 4096)
+            assert more, f"{self.name} ended with {self.process.wait()}"
+            self._heard += more
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End the process where it stands."""
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self) -> list[str]:
+        """Wait for the end; return what was said until then."""
+        out, _ = self.process.communicate(timeout=PATIENCE_S)
+        said = (self._heard + out).decode().splitlines()
+        assert self.process.returncode == 0, f"{self.name} ended with {self.process.returncode}"
+        return said
+
+
+class Stage:
+    """A store, and the processes that run turns on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "turns.db"
+        self.store = holdfast.connect(str(self.path))
+        self._players: list[Player] = []
+
+    def enter(self, role: str, name: str = "a", *arguments: object) -> Player:
+        """Start a process, and return once it is connected."""
+        (player,) = self.enter_all(role, [name], *arguments)
+        return player
+
+    def enter_all(self, role: str, names: list[str], *arguments: object) -> list[Player]:
+        """Start processes, and let them go once all of them are connected."""
+        entered = [Player(role, self.path, name, arguments) for name in names]
+        self._players += entered
+        for player in entered:
+            assert player.hear() == "ready"
+        for player in entered:
+            player.tell("go")
+        return entered
+
+    def entries(self) -> list[Entry]:
+        """Return the whole log."""
+        return self.store.read_entries(SESSION)
+
+    def later(self) -> holdfast.SessionStore:
+        """Return the store as it will be when the leases have run out."""
+        return holdfast.connect(str(self.path), sources=Sources(now_ms=later_ms))
+
+    def waiting(self) -> int:
+        """Return how many stand in line for the session's turn."""
+        return self.store._engine.backend.waiting("default", SESSION)
+
+    def texts(self) -> list[Any]:
+        """Return the contents of the session's messages."""
+        return [message["content"] for message in self.store.get_messages(SESSION)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for player in self._players:
+            if player.process.poll() is None:
+                player.process.kill()
+            player.process.wait()
+            for pipe in (player.process.stdin, player.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        self.store.close()

@@ -1,0 +1,117 @@
+"""Turns that are asked to stop: by another process, by Ctrl-C, by cancelling a task."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+import holdfast
+from holdfast.model.entry import Entry, TurnEntry
+from holdfast.model.usage import TurnStatus
+from tests.turns.judging import judge
+from tests.turns.stage import Stage, report, wait_for
+from tests.turns.test_kills import LEFT, POINTS, left, names
+from tests.turns.worker import SESSION, STEPS
+
+ROUNDS = 7
+
+
+def endings(entries: list[Entry]) -> list[tuple[str, str | None]]:
+    """Return how turns were closed, and why."""
+    turns = [entry for entry in entries if isinstance(entry, TurnEntry)]
+    return [(e.status.value, e.reason) for e in turns if e.status is not TurnStatus.RUNNING]
+
+
+def test_interrupted_elsewhere(tmp_path: Path) -> None:
+    """A turn that runs in another process, in silence, stops within a second."""
+    took: list[float] = []
+    with Stage(tmp_path) as stage:
+        worker = stage.enter("hold")
+        for number in range(ROUNDS):
+            assert worker.hear() == "holding"
+            begun = time.monotonic()
+            assert stage.store.interrupt(SESSION)
+            assert worker.hear() == "stopped"
+            took.append((time.monotonic() - begun) * 1000)
+            assert worker.hear() == "closed"
+            worker.tell("again" if number < ROUNDS - 1 else "end")
+        worker.finish()
+        assert endings(stage.entries()) == [("interrupted", "requested")] * ROUNDS
+        assert judge(stage.entries()) == []
+    report("from interrupting to stopping elsewhere", took)
+    assert statistics.median(took) < 1000
+    assert max(took) < 5000
+
+
+@pytest.mark.parametrize(("number", "moment"), POINTS, ids=names(POINTS))
+def test_ctrl_c_at_each_point(tmp_path: Path, number: int, moment: str) -> None:
+    """Ctrl-C at any point of a turn closes it at once, as cancelled, with all of its text."""
+    with Stage(tmp_path) as stage:
+        worker = stage.enter("step", "a", number, moment)
+        assert worker.hear() == "halted"
+        worker.signal(signal.SIGINT)
+        worker.tell("go on")
+        assert worker.finish()[-1] == "interrupted"
+        if not stage.store.session_exists(SESSION):
+            assert (number, moment) == (1, "sent")
+            return
+        assert judge(stage.entries()) == []
+        (ending,) = endings(stage.entries())
+        last = number == len(STEPS)
+        assert ending in [("interrupted", "cancelled")] + [("completed", None)] * last
+        found, kept = left(stage.store), LEFT[number if moment == "answered" else number - 1]
+        assert len(found) >= len(kept)
+        for (role, content, _), (wanted, beginning, _) in zip(found, kept, strict=False):
+            assert role == wanted
+            assert content.startswith(beginning)
+
+
+@pytest.mark.parametrize("role", ["talk_until_stopped", "talk_async_until_stopped"])
+def test_ctrl_c_at_random(tmp_path: Path, role: str) -> None:
+    """Ctrl-C at a random moment leaves no turn open, whether in a thread or in a task."""
+    chance = random.Random(3)
+    with Stage(tmp_path) as stage:
+        for number in range(8):
+            worker = stage.enter(role, f"w{number}")
+            assert worker.hear() == "talking"
+            ends = time.monotonic() + chance.uniform(0.0, 0.15)
+            wait_for(lambda ends=ends: time.monotonic() > ends)  # type: ignore[misc] # bound
+            worker.signal(signal.SIGINT)
+            assert worker.finish() == ["interrupted"]
+            if stage.store.session_exists(SESSION):
+                assert judge(stage.entries()) == []
+        assert {reason for _, reason in endings(stage.entries())} <= {None, "cancelled"}
+
+
+async def _cancelled_after(path: Path, delay_s: float) -> None:
+    """Run a turn in a task, and cancel it after a while."""
+
+    async def run(store: holdfast.AsyncSessionStore) -> None:
+        async with store.turn(SESSION, "go") as turn:
+            await turn.write("some")
+            await asyncio.sleep(0.01)
+            await turn.write(" text")
+
+    async with holdfast.connect_async(str(path)) as store:
+        task = asyncio.create_task(run(store))
+        await asyncio.wait([task], timeout=delay_s)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def test_cancelled_task(tmp_path: Path) -> None:
+    """A task that is cancelled anywhere in its turn leaves it closed, for nobody to wait for."""
+    with Stage(tmp_path) as stage:
+        for number in range(40):
+            asyncio.run(_cancelled_after(stage.path, number * 0.0008))
+            if stage.store.session_exists(SESSION):
+                assert judge(stage.entries()) == [], number
+        found = set(endings(stage.entries()))
+        assert found <= {("interrupted", "cancelled"), ("completed", None)}
+        assert ("interrupted", "cancelled") in found

@@ -1,0 +1,64 @@
+"""Whose a turn is when its process forks, or closes the store under it; and many in one process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import holdfast
+from holdfast.errors import Unavailable
+from holdfast.model.entry import TurnEntry, UsageEntry
+from tests.turns.judging import judge
+from tests.turns.stage import Stage
+from tests.turns.worker import SESSION
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_child(tmp_path: Path) -> None:
+    """A forked child can neither write into its parent's turn, nor renew it, nor close it."""
+    with Stage(tmp_path) as stage:
+        worker = stage.enter("fork")
+        said = worker.hear()
+        assert said == "child not_ours not_ours not_ours not_ours done 0"
+        assert stage.store.get_session(SESSION).status == "running"
+        worker.tell("go on")
+        worker.finish()
+        assert stage.texts() == ["a:0", "the parent's. Still."]
+        assert judge(stage.entries()) == []
+        assert not any(isinstance(entry, UsageEntry) for entry in stage.entries())
+        assert stage.store.get_messages("child")[0]["content"] == "hello"
+
+
+def test_closed_under_a_turn(tmp_path: Path) -> None:
+    """A store that is closed under a turn keeps its text, and whoever comes next closes it."""
+    with Stage(tmp_path) as stage:
+        store = holdfast.connect(str(stage.path))
+        turn = store.turn(SESSION, "a:0")
+        turn.__enter__()
+        turn.write("shown, ")
+        turn.write("and shown")
+        store.close()
+        with pytest.raises(Unavailable) as caught:
+            turn.write("too late")
+        assert caught.value.code == "closed"
+        with pytest.raises(Unavailable):
+            turn.__exit__(None, None, None)
+        with stage.later() as later:
+            assert later.recover() == 1
+        assert stage.texts() == ["a:0", "shown, and shown"]
+        assert judge(stage.entries()) == []
+        reasons = [entry.reason for entry in stage.entries() if isinstance(entry, TurnEntry)]
+        assert reasons == [None, "crashed"]
+
+
+def test_many_turns(tmp_path: Path) -> None:
+    """Two hundred turns at a time in one event loop need a handful of threads."""
+    with Stage(tmp_path) as stage:
+        worker = stage.enter("run_many", "a", 200)
+        threads, _ = worker.finish()[-1].split()
+        assert int(threads) <= 10
+        for number in range(200):
+            assert judge(stage.store.read_entries(f"many-{number}")) == []
+        assert stage.store.verify().problems == []
