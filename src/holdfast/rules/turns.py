@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from holdfast.errors import Conflict, LeaseLost, SessionNotFound, WrongUser
 from holdfast.model.commit import Commit
-from holdfast.model.entry import EntryKind, LogRow
+from holdfast.model.entry import EntryKind, LogRow, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import SessionRow
 from holdfast.model.turn import (
@@ -266,7 +266,7 @@ def _hold(
             f"turn {holding.turn} of session {write.session_id!r} was taken over, closed or deleted"
         )
     change = Change(session, now, log)
-    for new in write.entries:
+    for new in _unwritten(write.entries, holding, session, log):
         change.add(new)
     after = change.session()
     if holding.status is TurnStatus.RUNNING:
@@ -280,6 +280,17 @@ def _hold(
     commit = Commit(after.revision, after.history_revision)
     asked = session.interrupt_fence == token.fence
     return Decision(Held(commit, interrupted=asked), after, change.rows)
+
+
+def _unwritten(
+    entries: Sequence[NewEntry], holding: Holding, session: SessionRow, log: Log
+) -> Sequence[NewEntry]:
+    """Return a write's entries without the usage that an earlier one has written already."""
+    if holding.heard is None:
+        return entries
+    rows = _own_rows(session, holding.turn, holding.heard, log)
+    told = {row.payload for row in rows if row.kind == EntryKind.USAGE}
+    return [new for new in entries if new.kind is not EntryKind.USAGE or new.payload not in told]
 
 
 def _interrupt(action: Interrupting, session: SessionRow, now: int) -> Decision:

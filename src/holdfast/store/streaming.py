@@ -47,6 +47,7 @@ class _Text(NamedTuple):
     flushed_length: int
     rest: str
     messages: int
+    usage: list[NewEntry]
 
 
 class RunningTurn:
@@ -84,6 +85,8 @@ class RunningTurn:
         self._unwritten: list[str] = []
         self._unwritten_length = 0
         self._usage: list[NewEntry] = []
+        self._usage_under_way: list[NewEntry] = []
+        self._written = opened.commit.revision
         self._told: set[str] = set()
         self._calls = 0
         self._heard = now
@@ -159,7 +162,7 @@ class RunningTurn:
             if text and message["role"] != "assistant":
                 entries.append(self._message(self._said(text)))
             entries.append(self._message(line))
-            return self._write(entries)
+            return self._write([*entries, *self._take_usage()])
 
     def not_written(self) -> None:
         """Learn that the last message was certainly not written: its text is still to come."""
@@ -169,6 +172,7 @@ class RunningTurn:
                 self._call, self._flushed_length = self._before.call, self._before.flushed_length
                 self._flushed, self._unwritten = [self._before.flushed], [self._before.rest]
                 self._unwritten_length = len(self._before.rest)
+                self._usage = [*self._before.usage, *self._usage]
 
     def closing(self, status: TurnStatus, **facts: str | None) -> Write:
         """Return the write that closes the turn: what is left of its text, usage, its entry."""
@@ -180,8 +184,10 @@ class RunningTurn:
                 line = self._said(text) if complete else self._cut_off(text)
                 entries.append(self._message(line))
             self.closed = True
+            # What is under way may fail yet, and there is no later write that could repeat it.
+            usage = [*self._usage_under_way, *self._take_usage()]
             closing = turn_entry(self.turn, self.attempt, status, **facts)
-            return self._write([*entries, *self._take_usage(), closing], status)
+            return self._write([*entries, *usage, closing], status)
 
     @property
     def turn(self) -> str:
@@ -219,7 +225,8 @@ class RunningTurn:
             elif now - self._heard >= self._ttl_s / 3:
                 self._posted = True
                 self._heard = now
-                self._post(self._write([]), self._settled)
+                self._usage_under_way = self._take_usage()
+                self._post(self._write(self._usage_under_way), self._settled)
             elif now - self._heard >= min(CHECK_S, self._ttl_s / 3):
                 self._check(self._look())
 
@@ -239,13 +246,15 @@ class RunningTurn:
         self._under_way = text
         self._posted = True
         delta = delta_entry(self.turn, self.attempt, self._call, self._flushed_length, text)
-        self._post(self._write([delta, *self._take_usage()]), self._settled)
+        self._usage_under_way = self._take_usage()
+        self._post(self._write([delta, *self._usage_under_way]), self._settled)
 
     def _settled(self, outcome: object) -> None:
         """Learn what became of a posted write."""
         with self._change:
             self._posted = False
             text, self._under_way = self._under_way, ""
+            usage, self._usage_under_way = self._usage_under_way, []
             if isinstance(outcome, Held):
                 if text:
                     self._flushed.append(text)
@@ -255,13 +264,16 @@ class RunningTurn:
                 pass  # the closing write, which holds all of the text, came first
             elif isinstance(outcome, LeaseLost | OutcomeUnknown):
                 self._fail(outcome)
-            elif text:  # certainly not written: it waits for the next beat
-                self._unwritten.insert(0, text)
-                self._unwritten_length += len(text)
+            else:  # certainly not written: it waits for the next beat
+                self._usage = [*usage, *self._usage]
+                if text:
+                    self._unwritten.insert(0, text)
+                    self._unwritten_length += len(text)
             self._wake()
 
     def heard(self, held: Held) -> None:
-        """Learn from a write's answer whether the turn was asked to stop."""
+        """Learn from a write's answer how far the log is, and whether we are to stop."""
+        self._written = max(self._written, held.commit.revision)
         if held.interrupted:
             self._interrupt()
 
@@ -282,7 +294,9 @@ class RunningTurn:
     def _take_text(self) -> str:
         """Return the whole text since the last message, and begin the next one."""
         flushed, rest = "".join(self._flushed), "".join([self._under_way, *self._unwritten])
-        self._before = _Text(self._call, flushed, self._flushed_length, rest, len(self.messages))
+        self._before = _Text(
+            self._call, flushed, self._flushed_length, rest, len(self.messages), [*self._usage]
+        )
         self._flushed, self._unwritten = [], []
         self._flushed_length = self._unwritten_length = 0
         self._under_way = ""
@@ -314,6 +328,10 @@ class RunningTurn:
             entries=tuple(entries),
             creation=Creation.FORBIDDEN,
             turn=Holding(
-                token=self.opened.token, turn=self.turn, attempt=self.attempt, status=status
+                token=self.opened.token,
+                turn=self.turn,
+                attempt=self.attempt,
+                status=status,
+                heard=self._written if self._usage_under_way and self.closed else None,
             ),
         )
