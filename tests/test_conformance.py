@@ -185,3 +185,11 @@ class TestTurning(conformance.Turning):
 
 class TestRepeating(conformance.Repeating):
     """A prompt that is sent again under its key stands in the history once."""
+
+
+class TestTotals(conformance.Totals):
+    """Token usage is counted once, and whatever becomes of the history, it was used."""
+
+
+class TestExportingTurns(conformance.ExportingTurns):
+    """A session's turns come back with it, and go on where they can."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow
+from holdfast.model.usage import TurnStatus
 from holdfast.model.write import Restored
 from holdfast.rules import codec
 from holdfast.rules.decision import Decision, Log
@@ -29,9 +30,10 @@ def shifted(row: LogRow, by: int) -> LogRow:
             payload, checksum = new.payload, new.checksum
     elif row.kind == EntryKind.TURN and b'"prompt"' in payload:
         facts = codec.decode_object(payload)
-        facts["prompt"] += by
-        new = codec.new_entry(EntryKind.TURN, [codec.encode(facts)])
-        payload, checksum = new.payload, new.checksum
+        if facts.get("prompt") is not None:
+            facts["prompt"] += by
+            new = codec.new_entry(EntryKind.TURN, [codec.encode(facts)])
+            payload, checksum = new.payload, new.checksum
     elif row.kind == EntryKind.META and b'"labels"' in payload:
         changes = codec.decode_object(payload)
         if "labels" in changes:
@@ -44,11 +46,16 @@ def shifted(row: LogRow, by: int) -> LogRow:
 
 
 def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) -> SessionRow:
-    """Return the row of a new session once these rows are its log."""
+    """Return the row of a new session once these rows are its log.
+
+    A turn that is open in it has no lease: whoever ran it does not run it here.
+    """
     base = history_revision = session.start
     message_count = 0
     updated = restored.created
     details = NO_DETAILS
+    open_turn: LogRow | None = None
+    status = TurnStatus.COMPLETED
     for row in rows:
         updated = max(updated, row.at)
         if row.kind == EntryKind.MESSAGE:
@@ -59,6 +66,9 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
             message_count = 0
         elif row.kind == EntryKind.META:
             details = changed_details(details, codec.decode_object(row.payload))
+        elif row.kind == EntryKind.TURN:
+            status = TurnStatus(codec.decode_object(row.payload)["status"])
+            open_turn = row if status in (TurnStatus.RUNNING, TurnStatus.WAITING) else None
     title, user_id, agent_name, meta, labels = details
     return session._replace(
         revision=session.start + restored.revision,
@@ -73,6 +83,9 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
         agent_name=agent_name,
         meta=meta,
         labels=labels,
+        open_turn=open_turn and open_turn.turn,
+        open_attempt=open_turn.attempt if open_turn else 0,
+        turn_status=status.value if open_turn else None,
     )
 
 

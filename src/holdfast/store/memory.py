@@ -22,6 +22,7 @@ from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules.committing import decide
 from holdfast.rules.decision import Decision, rank_after
 from holdfast.rules.search import Scan, said_in
+from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
@@ -259,6 +260,7 @@ class MemoryBackend:
             generations=sum(entry.kind == EntryKind.RESET for entry in logs)
             + sum(session.row.floor == session.row.start for session in chosen),
             size_bytes=sum(len(entry.payload) for entry in logs),
+            usage=usage_totals(entry for entry in logs if entry.kind == EntryKind.USAGE),
         )
 
     def lacking(self, tenant: str) -> int:  # noqa: ARG002 - of nobody's

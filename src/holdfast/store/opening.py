@@ -12,7 +12,7 @@ from msgspec import Struct
 from holdfast.errors import InvalidArgument, InvalidMessage, SessionBusy
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message, SyntheticMessage
-from holdfast.model.turn import Busy, Interrupting, Opened, Opening
+from holdfast.model.turn import TURN_PREFIX, Busy, Interrupting, Opened, Opening
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules import codec
@@ -61,7 +61,7 @@ class TurnRequest:
         self._options = options
         self._sources = sources = engine.sources
         self._entries = self._prompt(prompt)
-        self._turn = f"turn_{sources.new_id()}"
+        self._turn = f"{TURN_PREFIX}{sources.new_id()}"
         self._ticket = sources.new_id() if options.on_busy != "reject" else None
         self._deadline = sources.monotonic_s() + options.timeout_s
         self._asked: set[int] = set()

@@ -12,6 +12,7 @@ from holdfast.model.search import Found, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
+from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
@@ -202,7 +203,8 @@ class SqliteBackend:
             ).fetchone()
             entries, resets = connection.execute(queries()["count_messages"], place).fetchone()
             (activity,) = connection.execute(queries()["count_activity"], place).fetchone()
-        return Stats(sessions, messages, entries + activity, resets + firsts, self._size())
+            usage = usage_totals(map(LogRow._make, connection.execute(queries()["usages"], place)))
+        return Stats(sessions, messages, entries + activity, resets + firsts, self._size(), usage)
 
     def lacking(self, tenant: str) -> int:
         """Return about how many entries the search index lacks."""

@@ -136,6 +136,13 @@ SELECT count(*)
   FROM sessions s JOIN activity a ON a.revision BETWEEN s.pk << 32 AND s.revision
  WHERE s.tenant = ? AND (? IS NULL OR s.id = ?);
 
+-- usages: What a tenant's model calls used, session by session.
+SELECT a.revision, a.kind, 0, a.turn, a.attempt, a.at, CAST(a.payload AS BLOB), a.crc
+  FROM sessions s CROSS JOIN activity a INDEXED BY usages
+    ON a.kind = 'usage' AND a.revision BETWEEN s.pk << 32 AND s.revision
+ WHERE s.tenant = ? AND (? IS NULL OR s.id = ?)
+ ORDER BY s.id, a.revision;
+
 -- store_value: Something that the store knows about itself.
 SELECT value FROM store WHERE name = ?;
 

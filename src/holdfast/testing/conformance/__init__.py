@@ -31,6 +31,7 @@ from holdfast.testing.conformance.deleting import Deleting  # noqa: E402
 from holdfast.testing.conformance.editing import Editing  # noqa: E402
 from holdfast.testing.conformance.endurance import Endurance  # noqa: E402
 from holdfast.testing.conformance.exporting import Exporting  # noqa: E402
+from holdfast.testing.conformance.exporting_turns import ExportingTurns  # noqa: E402
 from holdfast.testing.conformance.input import BadInput  # noqa: E402
 from holdfast.testing.conformance.messages import Messages  # noqa: E402
 from holdfast.testing.conformance.points import Points  # noqa: E402
@@ -54,6 +55,7 @@ from holdfast.testing.conformance.subject import (  # noqa: E402
 from holdfast.testing.conformance.suite import Conformance  # noqa: E402
 from holdfast.testing.conformance.tenants import Tenants  # noqa: E402
 from holdfast.testing.conformance.tools import Tools  # noqa: E402
+from holdfast.testing.conformance.totals import Totals  # noqa: E402
 from holdfast.testing.conformance.turning import Turning  # noqa: E402
 
 SUITE: tuple[type[Conformance], ...] = (
@@ -78,6 +80,8 @@ SUITE: tuple[type[Conformance], ...] = (
     Endurance,
     Turning,
     Repeating,
+    Totals,
+    ExportingTurns,
 )
 """Every class of the suite."""
 
@@ -93,6 +97,7 @@ __all__ = [
     "Editing",
     "Endurance",
     "Exporting",
+    "ExportingTurns",
     "Face",
     "Forking",
     "Messages",
@@ -111,5 +116,6 @@ __all__ = [
     "Subject",
     "Tenants",
     "Tools",
+    "Totals",
     "Turning",
 ]
