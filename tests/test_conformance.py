@@ -193,3 +193,11 @@ class TestTotals(conformance.Totals):
 
 class TestExportingTurns(conformance.ExportingTurns):
     """A session's turns come back with it, and go on where they can."""
+
+
+class TestTurnPoints(conformance.TurnPoints):
+    """`at=` takes a turn's id, and -n counts turns where there are some."""
+
+
+class TestCarrying(conformance.Carrying):
+    """Wherever a rewrite puts a prompt it is the turn's, once, and its answer follows it."""

@@ -75,7 +75,9 @@ def check_point(value: object, name: str) -> Point:
             )
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgument(f"{name} must be a revision, a label, a turn or -n, not {value!r}")
+        raise InvalidArgument(
+            f"{name} must be a revision, a label, a turn's id or -n, not {value!r}"
+        )
     if abs(value) > MAX_NUMBER:
         raise InvalidArgument(f"{name} is larger than any number here")
     return value

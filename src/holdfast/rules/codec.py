@@ -38,10 +38,16 @@ class _ProviderForm(TypedDict, total=False):
     tool_call_id: Any
 
 
+class _Named(msgspec.Struct):
+    # The same for whoever wants to know ids only.
+    id: Any = None
+
+
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _whole = msgspec.json.Decoder(dict[str, Any])
 _provider = msgspec.json.Decoder(_ProviderForm)
+_named = msgspec.json.Decoder(_Named)
 
 Stamp = tuple[Callable[[], str], str]
 """Gives a message its id, and says when it was added (ISO 8601, UTC)."""
@@ -164,6 +170,12 @@ def decode_whole(payloads: Sequence[bytes]) -> list[Message]:
     if not all(map(contains, messages, repeat("role"))):
         raise _no_message()
     return messages
+
+
+def message_ids(payloads: Iterable[bytes]) -> list[str]:
+    """Return the stored messages' ids; one that is no text is the empty text, and names nothing."""
+    named = [one for payload in payloads for one in _named.decode_lines(payload)]
+    return [one.id if isinstance(one.id, str) else "" for one in named]
 
 
 def decode_provider(payloads: Sequence[bytes]) -> list[Message]:

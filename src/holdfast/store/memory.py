@@ -222,6 +222,14 @@ class MemoryBackend:
             rows = kept + [entry for entry in rows[limit:] if entry.revision <= ends]
         return LogRead(row, rows)
 
+    def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
+        """Return a session's turn entries, or those of one turn."""
+        read = self.read_log(tenant, session_id)
+        if read is None:
+            return None
+        rows = [row for row in read.rows if row.kind == EntryKind.TURN]
+        return LogRead(read.session, [row for row in rows if turn in (None, row.turn)])
+
     def list_sessions(self, listing: Listing) -> list[SessionRow]:
         """Return the sessions that a listing asks for."""
         with self._lock:

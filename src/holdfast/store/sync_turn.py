@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from holdfast.errors import HoldfastError, InvalidMessage, Unavailable
-from holdfast.model.message import Message
+from holdfast.model.message import Message, SyntheticMessage
 from holdfast.model.turn import Busy, Held, Opened, Signalled
 from holdfast.model.usage import TurnStatus
 from holdfast.rules.history import History
+from holdfast.rules.repair import repair
 from holdfast.store._sync_shell import SyncShell
 from holdfast.store.opening import TurnRequest, ending
 from holdfast.store.streaming import RunningTurn
@@ -65,12 +67,15 @@ class Turn:
     def history(self) -> History:
         """What a model is to answer: the history up to the prompt, and this turn's messages."""
         assert self._history is not None, "a turn is used with `with`"
-        return self._history if self.replayed else self._history + self.messages
+        if self.replayed:
+            return self._history
+        before = [m for m in self._history if not isinstance(m, SyntheticMessage)]
+        return History(repair([*before, *self._recorded, *self._said()]), self._history.origin)
 
     @property
     def messages(self) -> list[Message]:
         """This turn's whole messages so far, ready for a provider, without the prompt."""
-        return [*self._recorded, *self._said()]
+        return repair([*self._recorded, *self._said()])
 
     @property
     def text(self) -> str:
@@ -177,11 +182,22 @@ class Turn:
 
     def __enter__(self) -> Self:
         opened = self._open()
-        self._history, self._recorded = self._shell.read(self._request.read_back, opened)
-        self._running = self._request.start(opened)
+        self._running = live = self._request.start(opened)
+        try:
+            self._history, self._recorded = self._shell.read(self._request.read_back, opened)
+        except BaseException as error:
+            if not opened.replayed:
+                self._close_unread(live, error)
+            raise
         if not opened.replayed:
-            self._shell.attach(self._running)
+            self._shell.attach(live)
         return self
+
+    def _close_unread(self, live: RunningTurn, error: BaseException) -> None:
+        """Close a turn whose history cannot be read; else the session would be busy for nobody."""
+        status, facts = ending(error, abandoned=False, interrupted=False)
+        with contextlib.suppress(HoldfastError):  # the first error says more
+            self._shell.answer(live.closing(status, **facts), Held)
 
     def _open(self) -> Opened:
         """Open the turn, after the turns of those who came before."""

@@ -153,6 +153,19 @@ class SqliteBackend:
                 rows += _log(connection, rows[-1].revision, ends, -1)
         return LogRead(session, rows)
 
+    def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
+        """Return a session's turn entries, or those of one turn, from one snapshot."""
+        with self._readers.snapshot() as connection:
+            session = _session(connection, tenant, session_id)
+            if session is None:
+                return None
+            place: tuple[str | int, ...] = (session.start, session.revision)
+            name = "all_turn_rows"
+            if turn is not None:
+                name, place = "turn_rows", (turn, *place)
+            found = connection.execute(queries()[name], place)
+            return LogRead(session, list(map(LogRow._make, found)))
+
     def open_turns(self, tenant: str) -> list[SessionRow]:
         """Return a tenant's sessions whose turn runs or waits."""
         with self._readers.snapshot() as connection:

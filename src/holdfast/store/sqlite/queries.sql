@@ -271,6 +271,11 @@ SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM activity
  WHERE turn = ? AND kind = 'turn' AND revision > ? AND revision <= ? ORDER BY revision;
 
+-- all_turn_rows: The turn entries of a session, in order.
+SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM activity NOT INDEXED
+ WHERE kind = 'turn' AND revision > ? AND revision <= ? ORDER BY revision;
+
 -- tickets: Who waits for a session's turn.
 SELECT id, number, expires FROM waiters WHERE session = ?;
 

@@ -25,6 +25,7 @@ pytest.register_assert_rewrite(
     *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
 )
 
+from holdfast.testing.conformance.carrying import Carrying  # noqa: E402
 from holdfast.testing.conformance.cases import CASES  # noqa: E402 - after the rewriting is asked for
 from holdfast.testing.conformance.compacting import Compacting  # noqa: E402
 from holdfast.testing.conformance.deleting import Deleting  # noqa: E402
@@ -56,6 +57,7 @@ from holdfast.testing.conformance.suite import Conformance  # noqa: E402
 from holdfast.testing.conformance.tenants import Tenants  # noqa: E402
 from holdfast.testing.conformance.tools import Tools  # noqa: E402
 from holdfast.testing.conformance.totals import Totals  # noqa: E402
+from holdfast.testing.conformance.turn_points import TurnPoints  # noqa: E402
 from holdfast.testing.conformance.turning import Turning  # noqa: E402
 
 SUITE: tuple[type[Conformance], ...] = (
@@ -82,6 +84,8 @@ SUITE: tuple[type[Conformance], ...] = (
     Repeating,
     Totals,
     ExportingTurns,
+    TurnPoints,
+    Carrying,
 )
 """Every class of the suite."""
 
@@ -90,6 +94,7 @@ __all__ = [
     "FACES",
     "SUITE",
     "BadInput",
+    "Carrying",
     "Case",
     "Compacting",
     "Conformance",
@@ -117,5 +122,6 @@ __all__ = [
     "Tenants",
     "Tools",
     "Totals",
+    "TurnPoints",
     "Turning",
 ]
