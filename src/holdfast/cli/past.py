@@ -57,7 +57,8 @@ def rewind(context: click.Context, session_id: str, to: Point, *, yes: bool) -> 
     """Make a conversation what it was.
 
     TO is a revision, a label, a turn's id, or -N turns back (without turns: user messages). Shows
-    how many messages will leave, and asks unless --yes is given. They stay readable with session show --at.
+    how many messages will leave, and asks unless --yes is given. They stay readable with
+    session show --at.
 
     Example: holdfast session rewind user-42 -1 --yes
     """

@@ -190,7 +190,12 @@ def decode_provider(payloads: Sequence[bytes]) -> list[Message]:
             for key in ("name", "tool_calls", "tool_call_id"):
                 if key in message and not message[key]:
                     del message[key]
-            message.setdefault("content", None)
+            if message["role"] != "assistant":
+                message.pop("tool_calls", None)  # nobody else calls, and providers refuse it
+            if message["role"] != "tool":
+                message.pop("tool_call_id", None)
+            if message.get("content") is None:
+                message["content"] = None if "tool_calls" in message else ""
     return messages
 
 
