@@ -185,3 +185,19 @@ class TestTurning(conformance.Turning):
 
 class TestRepeating(conformance.Repeating):
     """A prompt that is sent again under its key stands in the history once."""
+
+
+class TestTotals(conformance.Totals):
+    """Token usage is counted once, and whatever becomes of the history, it was used."""
+
+
+class TestExportingTurns(conformance.ExportingTurns):
+    """A session's turns come back with it, and go on where they can."""
+
+
+class TestTurnPoints(conformance.TurnPoints):
+    """`at=` takes a turn's id, and -n counts turns where there are some."""
+
+
+class TestCarrying(conformance.Carrying):
+    """Wherever a rewrite puts a prompt it is the turn's, once, and its answer follows it."""

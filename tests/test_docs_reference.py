@@ -17,6 +17,7 @@ import holdfast
 from holdfast import errors
 from holdfast.model.entry import Entry
 from holdfast.model.stats import Stats
+from holdfast.model.usage import ModelUsage, UsageTotals
 from holdfast.rules.verification import Problem, Verification
 from holdfast.store.sqlite.connections import APPLICATION_ID
 
@@ -31,6 +32,8 @@ VALUES: tuple[type, ...] = (
     holdfast.SessionInfo,
     holdfast.SearchHit,
     Stats,
+    UsageTotals,
+    ModelUsage,
     Verification,
     Problem,
     *typing.get_args(Entry),

@@ -50,10 +50,32 @@ def test_stats(run: Run, path: Path) -> None:
         "messages": 4,
         "entries": 5,
         "generations": 2,
+        "usage": {
+            "input_tokens": 0,
+            "output_tokens": 0,
+            "cached_tokens": 0,
+            "requests": 0,
+            "unknown": 0,
+            "models": {},
+        },
     }
     shown = run("store", "stats", "trip", "--store", str(path)).stdout
     assert str(path) in shown
     assert "Sessions     1\n" in shown
+
+
+def test_stats_of_usage(run: Run, path: Path) -> None:
+    """What model calls used is shown, and each model's part of it; a name is shown literally."""
+    with holdfast.connect(str(path)) as store, store.turn("trip", "And tomorrow?") as turn:
+        turn.record_usage(model="[bold]m\x1b", input_tokens=1200, output_tokens=7, cached_tokens=3)
+        turn.record_usage(unknown=True)
+    shown = run("store", "stats", "--store", str(path)).stdout
+    assert "1,200 tokens in (3 cached), 7 out, 2 requests, 1 of them unknown" in shown
+    assert "[bold]m" in shown
+    assert "\x1b" not in shown
+    found = json.loads(run("store", "stats", "trip", "--json", "--store", str(path)).stdout)
+    assert found["usage"]["models"]["[bold]m\x1b"]["requests"] == 1
+    assert found["usage"]["requests"] == 2
 
 
 def test_verify_of_a_whole_store(run: Run, path: Path) -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from holdfast.rules.repair import repair
 from holdfast.rules.window import last_messages, reaches_back
+from holdfast.testing.providers import check_openai
 from tests.rules.conversations import Message, call, conversations, result, user
-from tests.rules.test_repair import openai_takes
 
 
 @given(conversations, st.integers(0, 16))
@@ -18,7 +18,7 @@ def test_limit(log: list[Message], limit: int) -> None:
     last = last_messages(whole, limit)
     assert len(last) <= limit
     assert last == whole[len(whole) - len(last) :]
-    openai_takes(last)
+    check_openai(last)
 
 
 @given(conversations, st.integers(0, 16))

@@ -1,43 +1,133 @@
-"""A running turn's state, when what it posted was not written."""
+"""A running turn as its worker knows it, with writes that fail on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import pytest
 
 from holdfast.errors import Unavailable
-from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind
-from holdfast.model.turn import Opened, Token
+from holdfast.model.turn import Held, Opened
 from holdfast.model.usage import TurnStatus, Usage
-from holdfast.model.write import Write
-from holdfast.store.sources import Sources
+from holdfast.model.write import Write, WriteKind
+from holdfast.store.engine import Engine
+from holdfast.store.memory import MemoryBackend
+from holdfast.store.opening import TurnOptions, TurnRequest
+from holdfast.store.reading import Reading
 from holdfast.store.streaming import RunningTurn
+from holdfast.testing.conformance import Script
+
+OPTIONS = TurnOptions(
+    key=None, user_id=None, on_busy="reject", timeout_s=1, ttl_s=30, flush_interval_s=0.1
+)
 
 
-def test_a_refused_flush_loses_neither_text_nor_usage() -> None:
-    """What a flush could not write comes with the next commit: its text, and its token counts."""
-    posted: list[tuple[Write, Callable[[object], None]]] = []
-    sources = Sources()
-    live = RunningTurn(
-        ("default", "s"),
-        Opened(Commit(2, 2), Token(1, 1), "t1", 1, 2, 0),
-        ttl_s=30,
-        interval_s=0.1,
-        post=lambda write, settled: posted.append((write, settled)),
-        look=lambda: None,
-        stamp=lambda: (sources.message_id, sources.now_text()),
-        now=0,
-    )
-    live.add_text("shown")
-    live.add_usage(Usage(call="1.1", input_tokens=3))
-    live.beat(0.2)
-    ((flush, settled),) = posted
-    assert [entry.kind for entry in flush.entries] == [EntryKind.DELTA, EntryKind.USAGE]
-    settled(Unavailable("the deadline passed"))
-    closing = live.closing(TurnStatus.COMPLETED).entries
-    assert [entry.kind for entry in closing] == [
-        EntryKind.MESSAGE,
-        EntryKind.USAGE,
-        EntryKind.TURN,
-    ]
-    assert b'"shown"' in closing[0].payload
+class Desk:
+    """A turn whose posted writes lie here until the test commits them, or says that they failed."""
+
+    def __init__(self) -> None:
+        script = Script()
+        self.backend = MemoryBackend(script.sources())
+        self.engine = Engine(self.backend, script.sources())
+        reading = Reading(self.backend, "default")
+        request = TurnRequest(self.engine, reading, ("default", "s"), "Hello", OPTIONS)
+        opened = self.commit(request.write())
+        assert isinstance(opened, Opened)
+        self.posted: list[tuple[Write, Callable[[object], None]]] = []
+        self.live = RunningTurn(
+            ("default", "s"),
+            opened,
+            ttl_s=30,
+            interval_s=0.1,
+            post=lambda write, settled: self.posted.append((write, settled)),
+            look=lambda: reading.live_row("s"),
+            stamp=lambda: (script.new_id, "now"),
+            now=0.0,
+        )
+
+    def commit(self, write: Write) -> object:
+        """Commit a write and return what it came to."""
+        (outcome,) = self.backend.commit([write])
+        return outcome
+
+    def settle(self) -> None:
+        """Commit what was posted first."""
+        write, settled = self.posted.pop(0)
+        settled(self.commit(write))
+
+    def fail(self) -> None:
+        """Say of what was posted first that it was not written."""
+        _, settled = self.posted.pop(0)
+        settled(Unavailable("the disk is full"))
+
+    def close(self, *, before: Callable[[], None] | None = None) -> None:
+        """Close the turn; `before` happens after the closing write was made."""
+        write = self.live.closing(TurnStatus.COMPLETED)
+        if before is not None:
+            before()
+        assert isinstance(self.commit(write), Held)
+
+    def calls(self) -> list[str]:
+        """The model calls that the log has records of."""
+        read = self.backend.read_log("default", "s")
+        assert read is not None
+        kinds = [row.payload.decode() for row in read.rows if row.kind == EntryKind.USAGE]
+        return [payload.split('"')[3] for payload in kinds]
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """A turn that was just opened."""
+    found = Desk()
+    yield found
+    found.engine.close()
+
+
+def test_usage_that_was_not_written(desk: Desk) -> None:
+    """Usage that was posted with text that could not be written comes with a later commit."""
+    desk.live.add_usage(Usage(call="c1"))
+    desk.live.add_text("a")
+    desk.live.beat(1.0)
+    desk.fail()
+    desk.live.add_usage(Usage(call="c2"))
+    desk.live.beat(2.0)
+    desk.settle()
+    assert desk.calls() == ["c1", "c2"]
+    desk.close()
+    assert desk.calls() == ["c1", "c2"]
+
+
+def test_usage_with_a_renewal(desk: Desk) -> None:
+    """Usage is in the log with the next renewal of the lease, if nothing else is written."""
+    desk.live.add_usage(Usage(call="c1"))
+    desk.live.beat(20.0)
+    desk.settle()
+    assert desk.calls() == ["c1"]
+
+
+@pytest.mark.parametrize("happens", ["settle", "fail", "nothing"])
+def test_usage_under_way(desk: Desk, happens: str) -> None:
+    """Usage that is under way when the turn closes stands in the log once, whatever becomes."""
+    desk.live.add_usage(Usage(call="c1"))
+    desk.live.add_text("a")
+    desk.live.beat(1.0)
+    desk.live.add_usage(Usage(call="c2"))
+    fates: dict[str, Callable[[], None] | None] = {
+        "settle": desk.settle,
+        "fail": desk.fail,
+        "nothing": None,
+    }
+    desk.close(before=fates[happens])
+    assert desk.calls() == ["c1", "c2"]
+
+
+def test_usage_of_a_message_that_was_not_written(desk: Desk) -> None:
+    """Usage that was to be written with a message comes with the next one if that failed."""
+    desk.live.add_usage(Usage(call="c1"))
+    message = {"role": "assistant", "content": "a"}
+    write = desk.live.adding(message, b'{"role":"assistant","content":"a"}')
+    assert write.kind is WriteKind.TURN
+    desk.live.not_written()
+    desk.close()
+    assert desk.calls() == ["c1"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-AT_HELP = "As it was: a revision, a label, or -N user messages back."
+AT_HELP = "As it was: a revision, a label, a turn, or -N turns back."
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

@@ -56,8 +56,9 @@ def fork(context: click.Context, session_id: str, new_id: str | None, at: Point 
 def rewind(context: click.Context, session_id: str, to: Point, *, yes: bool) -> None:
     """Make a conversation what it was.
 
-    TO is a revision, a label, or -N user messages back. Shows how many messages will leave, and
-    asks unless --yes is given. They stay readable with session show --at.
+    TO is a revision, a label, a turn's id, or -N turns back (without turns: user messages). Shows
+    how many messages will leave, and asks unless --yes is given. They stay readable with
+    session show --at.
 
     Example: holdfast session rewind user-42 -1 --yes
     """

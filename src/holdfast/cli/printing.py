@@ -99,7 +99,7 @@ def facts(rows: Iterable[tuple[str, object]]) -> RenderableType:
     drawn.add_column(style="bold", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in rows:
-        drawn.add_row(name, Text(visible(value)))
+        drawn.add_row(Text(visible(name)), Text(visible(value)))
     return drawn
 
 

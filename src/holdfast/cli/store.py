@@ -27,6 +27,7 @@ from holdfast.cli.printing import (
 from holdfast.cli.program import FAILED, CommandGroup, show_help_alone
 
 if TYPE_CHECKING:
+    from holdfast.model.usage import ModelUsage, UsageTotals
     from holdfast.rules.verification import Problem
     from holdfast.store.backend import SchemaState
     from holdfast.store.sync_store import SessionStore
@@ -54,7 +55,7 @@ def store_group(context: click.Context) -> None:
 @global_options
 @click.pass_context
 def stats(context: click.Context, session_id: str | None) -> None:
-    """Count sessions, messages and entries.
+    """Count sessions, messages, entries, and the tokens that model calls used.
 
     Example: holdfast store stats --json
     """
@@ -62,7 +63,7 @@ def stats(context: click.Context, session_id: str | None) -> None:
     with open_store(settings) as store:
         counts = store.stats(session_id)
         if settings.as_json:
-            print_json({"store": store.location, "tenant": store.tenant, **asdict(counts)})
+            print_json({"store": store.location, "tenant": store.tenant, **to_builtins(counts)})
             return
     print_rich(
         facts(
@@ -74,6 +75,7 @@ def stats(context: click.Context, session_id: str | None) -> None:
                 ("Entries", f"{counts.entries:,} in the logs"),
                 ("Generations", f"{counts.generations:,}"),
                 ("Size", f"{size(counts.size_bytes)} (the whole store)"),
+                *_used(counts.usage),
             ]
         )
     )
@@ -144,6 +146,24 @@ def migrate(context: click.Context, *, before: bool) -> None:
         print_line(f"{place}: schema version {_version(found)} before, {_version(now)} now.")
     if now.prepared > now.version:
         say("Once every worker has the new version, run it again without --before.")
+
+
+def _used(usage: UsageTotals) -> Iterator[tuple[str, str]]:
+    """Yield what model calls used: all of them, then each model's."""
+    if not usage.requests:
+        return
+    yield "Usage", _tokens(usage)
+    for model, used in usage.models.items():
+        yield f"  {model or '(no name)'}", _tokens(used)
+
+
+def _tokens(used: UsageTotals | ModelUsage) -> str:
+    cached = f" ({used.cached_tokens:,} cached)" if used.cached_tokens else ""
+    unknown = f", {used.unknown:,} of them unknown" if used.unknown else ""
+    return (
+        f"{used.input_tokens:,} tokens in{cached}, {used.output_tokens:,} out, "
+        f"{plural(used.requests, 'request')}{unknown}"
+    )
 
 
 def _version(state: SchemaState) -> str:

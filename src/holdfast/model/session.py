@@ -19,7 +19,7 @@ REVISION_BITS = 32
 """A session's revisions start at its key times 2^32: no revision fits two sessions of one store."""
 
 Point: TypeAlias = int | str
-"""Where in a session's past: a revision, a label, or -n, that many user messages back."""
+"""Where in a session's past: a revision, a label, a turn's id, or -n, that many turns back."""
 
 
 class SessionRow(NamedTuple):

@@ -10,6 +10,9 @@ from msgspec import Struct
 from holdfast.model.commit import Commit
 from holdfast.model.usage import TurnStatus
 
+TURN_PREFIX = "turn_"
+"""How every turn's id begins; no label does."""
+
 
 class Reason(StrEnum):
     """Why a turn was interrupted: on request, or because its worker died."""
@@ -48,13 +51,16 @@ class Opening(Struct, frozen=True, kw_only=True):
 class Holding(Struct, frozen=True, kw_only=True):
     """Write inside a turn: `token` is checked, and the lease is renewed.
 
-    `status` closes the turn, or lets it wait; the lease is released then.
+    `status` closes the turn, or lets it wait; the lease is released then. `heard` is the revision
+    up to which the worker knows the log, where a write of it is under way that this one repeats the
+    usage of: what stands above it already is not written again.
     """
 
     token: Token
     turn: str
     attempt: int
     status: TurnStatus = TurnStatus.RUNNING
+    heard: int | None = None
 
 
 class Interrupting(Struct, frozen=True):

@@ -26,3 +26,30 @@ class Usage(Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     cached_tokens: int = 0
     unknown: bool = False
+
+
+class ModelUsage(Struct, frozen=True, kw_only=True):
+    """What the calls of one model used: `requests` counts them, `unknown` those that did not tell.
+
+    An unknown call is a request too; its tokens are what was told of it, mostly none.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    requests: int = 0
+    unknown: int = 0
+
+
+class UsageTotals(Struct, frozen=True, kw_only=True):
+    """What model calls used: sums over their records, all together and for each model.
+
+    In `models`, calls that named no model stand under the empty text.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    requests: int = 0
+    unknown: int = 0
+    models: dict[str, ModelUsage] = {}

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from holdfast.errors import InvalidArgument
 from holdfast.model.session import Point
+from holdfast.model.turn import TURN_PREFIX
 
 MAX_ID_BYTES = 512
 MAX_NUMBER = (1 << 62) - 1
@@ -74,14 +75,27 @@ def check_point(value: object, name: str) -> Point:
             )
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgument(f"{name} must be a revision, a label or -n, not {value!r}")
+        raise InvalidArgument(
+            f"{name} must be a revision, a label, a turn's id or -n, not {value!r}"
+        )
     if abs(value) > MAX_NUMBER:
         raise InvalidArgument(f"{name} is larger than any number here")
     return value
 
 
 def check_label(value: object) -> str:
-    """Return `value` if it can name a revision: an id that nobody could take for a number."""
+    """Return `value` if it can name a revision: an id that is neither a number nor a turn's."""
+    label = check_stored_label(value)
+    if label.startswith(TURN_PREFIX):
+        raise InvalidArgument(
+            f"{label!r} looks like the id of a turn, and so names one",
+            hint=f"choose a label that does not begin with {TURN_PREFIX!r}",
+        )
+    return label
+
+
+def check_stored_label(value: object) -> str:
+    """Return `value` if it may be a label somewhere: an id that nobody takes for a number."""
     label = check_id(value, "name")
     if reads_as_number(label):
         raise InvalidArgument(

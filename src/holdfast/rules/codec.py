@@ -38,10 +38,16 @@ class _ProviderForm(TypedDict, total=False):
     tool_call_id: Any
 
 
+class _Named(msgspec.Struct):
+    # The same for whoever wants to know ids only.
+    id: Any = None
+
+
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _whole = msgspec.json.Decoder(dict[str, Any])
 _provider = msgspec.json.Decoder(_ProviderForm)
+_named = msgspec.json.Decoder(_Named)
 
 Stamp = tuple[Callable[[], str], str]
 """Gives a message its id, and says when it was added (ISO 8601, UTC)."""
@@ -166,6 +172,12 @@ def decode_whole(payloads: Sequence[bytes]) -> list[Message]:
     return messages
 
 
+def message_ids(payloads: Iterable[bytes]) -> list[str]:
+    """Return the stored messages' ids; one that is no text is the empty text, and names nothing."""
+    named = [one for payload in payloads for one in _named.decode_lines(payload)]
+    return [one.id if isinstance(one.id, str) else "" for one in named]
+
+
 def decode_provider(payloads: Sequence[bytes]) -> list[Message]:
     """Return the stored messages with the keys that a model provider takes, and no empty ones."""
     messages = _decoded(_provider, payloads)
@@ -178,7 +190,12 @@ def decode_provider(payloads: Sequence[bytes]) -> list[Message]:
             for key in ("name", "tool_calls", "tool_call_id"):
                 if key in message and not message[key]:
                     del message[key]
-            message.setdefault("content", None)
+            if message["role"] != "assistant":
+                message.pop("tool_calls", None)  # nobody else calls, and providers refuse it
+            if message["role"] != "tool":
+                message.pop("tool_call_id", None)
+            if message.get("content") is None:
+                message["content"] = None if "tool_calls" in message else ""
     return messages
 
 

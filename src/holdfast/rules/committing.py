@@ -14,7 +14,7 @@ from holdfast.model.commit import Commit
 from holdfast.model.entry import LogRow
 from holdfast.model.session import SessionRow
 from holdfast.model.write import Creation, KeyRow, Reset, Write
-from holdfast.rules import codec
+from holdfast.rules.belonging import carried
 from holdfast.rules.change import Change
 from holdfast.rules.decision import Decision, Log
 from holdfast.rules.purging import decide_purge
@@ -130,8 +130,4 @@ def _later(write: Write, reset: Reset, session: SessionRow, log: Log) -> Sequenc
     base = reset.base_revision
     if base is not None:
         return () if base >= session.history_revision else log.messages_after(session, base)
-    if session.open_turn is None:
-        return ()
-    given = set(codec.split_lines([entry.payload for entry in write.entries]))
-    said = [r for r in log.messages_after(session, session.base) if r.turn == session.open_turn]
-    return [row for row in said if not given.issuperset(codec.split_lines([row.payload]))]
+    return carried(session, write.entries, log)

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from holdfast.errors import InvalidArgument, InvalidExport
 from holdfast.model.entry import EntryKind, LogRow, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import REVISION_BITS, SessionRow, new_session
-from holdfast.model.usage import TurnStatus, Usage
+from holdfast.model.usage import TurnStatus
 from holdfast.model.write import Restored
 from holdfast.rules import codec
-from holdfast.rules.arguments import check_id, check_label
+from holdfast.rules.arguments import MAX_NUMBER, check_count, check_id, check_stored_label
 from holdfast.rules.exporting import EPOCH, FORMAT, VERSION
 from holdfast.rules.restoring import replayed
 from holdfast.rules.verification import SessionCheck
 
 T = TypeVar("T")
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 
 
 class Export(Struct, frozen=True):
@@ -82,32 +83,39 @@ class _ResetPayload(Struct):
     closed: int
 
 
-class _TurnPayload(Struct):
-    turn: str
-    attempt: int
-    status: TurnStatus
-    prompt: int | None = None
-
-
-class _DeltaPayload(Struct):
-    call: int
-    offset: int
-    text: str
-
-
-_OF_TURNS: dict[str, type[Struct]] = {
-    EntryKind.TURN: _TurnPayload,
-    EntryKind.DELTA: _DeltaPayload,
-    EntryKind.USAGE: Usage,
-}
-
-
 class _MetaPayload(Struct):
     title: str | None = None
     user_id: str | None = None
     agent_name: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+
+
+class _TurnPayload(Struct):
+    turn: str
+    attempt: int
+    status: TurnStatus
+    prompt: int | None = None
+    asked: list[str] = field(default_factory=list)
+    worker: str | None = None
+    reason: str | None = None
+    error: str | None = None
+    key: str | None = None
+
+
+class _DeltaPayload(Struct):
+    call: Count
+    offset: Count
+    text: str
+
+
+class _UsagePayload(Struct):
+    call: str
+    model: str | None = None
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_tokens: Count = 0
+    unknown: bool = False
 
 
 def read_export(text: str) -> Export:
@@ -287,24 +295,31 @@ class _Log:
         if line.kind == EntryKind.META:
             changes = _converted(line.payload, _MetaPayload)
             for label, at in changes.labels.items():
-                check_label(label)
+                check_stored_label(label)
                 if not 0 <= at <= self._facts.revision:
                     raise InvalidArgument(f"label {label!r} names revision {at}, which is not one")
             return self._other(EntryKind.META, line, _MetaPayload)
-        if line.kind in _OF_TURNS:
+        if line.kind in (EntryKind.TURN, EntryKind.DELTA, EntryKind.USAGE):
             return self._of_turn(EntryKind(line.kind), line)
         if not line.kind:
             raise InvalidArgument("it is neither an entry nor the session's closing line")
         raise InvalidArgument(f"there are no entries of kind {line.kind!r}")
 
     def _of_turn(self, kind: EntryKind, line: _Line) -> NewEntry:
-        if not line.turn or line.attempt < 1:
-            raise InvalidArgument("it belongs to a turn, and names no attempt at one")
-        if kind is EntryKind.TURN:
-            facts = _converted(line.payload, _TurnPayload)
-            if facts.prompt is not None and not 0 <= facts.prompt <= self._facts.revision:
-                raise InvalidArgument(f"the prompt's revision {facts.prompt} is not one")
-        return self._other(kind, line, _OF_TURNS[kind])
+        check_id(line.turn, "turn")
+        check_count(line.attempt, "attempt")
+        if kind is not EntryKind.TURN:
+            return self._other(
+                kind, line, _DeltaPayload if kind is EntryKind.DELTA else _UsagePayload
+            )
+        facts = _converted(line.payload, _TurnPayload)
+        if (facts.turn, facts.attempt) != (line.turn, line.attempt):
+            raise InvalidArgument("it is not of the turn that its payload names")
+        if facts.status is TurnStatus.RUNNING and facts.prompt is None:
+            raise InvalidArgument("it does not say where the turn's prompt ends")
+        if facts.prompt is not None and not 0 <= facts.prompt <= self._facts.revision:
+            raise InvalidArgument(f"its prompt ends at {facts.prompt}, which is no revision")
+        return self._other(EntryKind.TURN, line, _TurnPayload)
 
     def _other(self, kind: EntryKind, line: _Line, shape: type[Struct]) -> NewEntry:
         _converted(line.payload, shape)

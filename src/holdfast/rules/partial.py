@@ -15,6 +15,7 @@ from holdfast.model.message import Message
 from holdfast.model.turn import Reason
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.rules import codec
+from holdfast.rules.belonging import asked, turn_facts
 from holdfast.rules.repair import exchanges
 
 SUPERSEDED = "Superseded: the conversation went on before this call was answered."
@@ -71,26 +72,24 @@ def shown_text(rows: Iterable[LogRow]) -> str:
     return "".join(calls.values())
 
 
-def said_in_turn(rows: Iterable[LogRow], turn: str, final: int) -> list[Message]:
+def said_in_turn(rows: Sequence[LogRow], turn: str, final: int) -> list[Message]:
     """Return a turn's whole messages without its prompt, ready for a provider, each once.
 
     What was cut off is left out, except of the attempt `final`. A rewrite may have carried messages
     over, so that the log holds them twice.
     """
-    prompt_ends = 0
+    own = [row for row in rows if row.turn == turn]
+    prompt = asked(turn_facts(own))
     said: dict[str, Message] = {}
-    for row in rows:
-        if row.turn != turn:
+    for row in own:
+        if row.kind != EntryKind.MESSAGE:
             continue
-        if row.kind == EntryKind.TURN:
-            prompt_ends = codec.decode_object(row.payload).get("prompt", prompt_ends)
-        elif row.kind == EntryKind.MESSAGE and row.revision > prompt_ends:
-            for stored, message in zip(
-                codec.decode_whole([row.payload]), codec.decode_provider([row.payload]), strict=True
-            ):
-                cut_off = (stored.get("metadata") or {}).get("state") == "interrupted"
-                if row.attempt == final or not cut_off:
-                    said[stored["id"]] = message
+        for stored, message in zip(
+            codec.decode_whole([row.payload]), codec.decode_provider([row.payload]), strict=True
+        ):
+            cut_off = (stored.get("metadata") or {}).get("state") == "interrupted"
+            if stored["id"] not in prompt and (row.attempt == final or not cut_off):
+                said[stored["id"]] = message
     return list(said.values())
 
 

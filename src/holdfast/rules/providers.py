@@ -1,18 +1,25 @@
 """The provider-ready form in the dialect of Anthropic's messages API.
 
 Source: https://docs.anthropic.com/en/api/messages (system apart from the messages, calls as
-`tool_use` blocks, results as `tool_result` blocks of the user's next message, roles in turn).
+`tool_use` blocks, results as `tool_result` blocks of the user's next message, roles in turn, the
+user first).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from holdfast.model.message import Message
+
+CONTINUED = "(The conversation goes on from here.)"
+"""Stands for the user where a history begins with the assistant, which the API refuses."""
+
+_FORBIDDEN = re.compile(r"[^a-zA-Z0-9_-]")
+_NAME_LENGTH = 128
 
 
 class AnthropicMessages(NamedTuple):
@@ -36,26 +43,47 @@ def to_anthropic(history: Iterable[Message]) -> AnthropicMessages:
         if not blocks:
             continue  # the API refuses a message without content
         target = "assistant" if role == "assistant" else "user"
+        if target == "assistant" and not messages:
+            messages.append({"role": "user", "content": [{"type": "text", "text": CONTINUED}]})
         if messages and messages[-1]["role"] == target:
             messages[-1]["content"].extend(blocks)
         else:
             messages.append({"role": target, "content": blocks})
+    _trim_end(messages)
     return AnthropicMessages("\n\n".join(system), messages)
 
 
+def _trim_end(messages: list[Message]) -> None:
+    """Take off the white space that the API refuses at the end of an assistant's last message."""
+    if messages and messages[-1]["role"] == "assistant":
+        blocks = messages[-1]["content"]
+        if blocks[-1].get("type") == "text":
+            blocks[-1] = {**blocks[-1], "text": blocks[-1]["text"].rstrip()}
+
+
 class _Ids:
-    """Call ids, told apart where a model used one again: the API wants each once in a request."""
+    """Call ids as the API wants them: of its characters, and each once in a request.
+
+    Results name their calls as they were, so each is given to the first that waits for it.
+    """
 
     def __init__(self) -> None:
-        self._uses: Counter[str] = Counter()
+        self._used: set[str] = set()
+        self._waiting: dict[str, list[str]] = {}
 
     def called(self, call: str) -> str:
-        self._uses[call] += 1
-        return self.latest(call)
+        clean = _FORBIDDEN.sub("_", call)
+        name, number = clean, 1
+        while name in self._used:
+            number += 1
+            name = f"{clean}-{number}"
+        self._used.add(name)
+        self._waiting.setdefault(call, []).append(name)
+        return name
 
-    def latest(self, call: str) -> str:
-        uses = self._uses[call]
-        return call if uses <= 1 else f"{call}-{uses}"
+    def answered(self, call: str) -> str:
+        waiting = self._waiting.get(call)
+        return waiting.pop(0) if waiting else _FORBIDDEN.sub("_", call)
 
 
 def _blocks(message: Message, ids: _Ids) -> list[dict[str, Any]]:
@@ -64,7 +92,7 @@ def _blocks(message: Message, ids: _Ids) -> list[dict[str, Any]]:
         return [
             {
                 "type": "tool_result",
-                "tool_use_id": ids.latest(message["tool_call_id"]),
+                "tool_use_id": ids.answered(message["tool_call_id"]),
                 "content": content if isinstance(content, str) else _parts(content),
             }
         ]
@@ -105,7 +133,7 @@ def _tool_use(call: dict[str, Any], ids: _Ids) -> dict[str, Any]:
     return {
         "type": "tool_use",
         "id": ids.called(call["id"]),
-        "name": str(function.get("name") or "unknown"),
+        "name": _FORBIDDEN.sub("_", str(function.get("name") or "unknown"))[:_NAME_LENGTH],
         "input": _arguments(function.get("arguments")),
     }
 

@@ -30,9 +30,10 @@ def shifted(row: LogRow, by: int) -> LogRow:
             payload, checksum = new.payload, new.checksum
     elif row.kind == EntryKind.TURN and b'"prompt"' in payload:
         facts = codec.decode_object(payload)
-        facts["prompt"] += by
-        new = codec.new_entry(EntryKind.TURN, [codec.encode(facts)])
-        payload, checksum = new.payload, new.checksum
+        if facts.get("prompt") is not None:
+            facts["prompt"] += by
+            new = codec.new_entry(EntryKind.TURN, [codec.encode(facts)])
+            payload, checksum = new.payload, new.checksum
     elif row.kind == EntryKind.META and b'"labels"' in payload:
         changes = codec.decode_object(payload)
         if "labels" in changes:
@@ -45,12 +46,16 @@ def shifted(row: LogRow, by: int) -> LogRow:
 
 
 def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) -> SessionRow:
-    """Return the row of a new session once these rows are its log."""
+    """Return the row of a new session once these rows are its log.
+
+    A turn that is open in it has no lease: whoever ran it does not run it here.
+    """
     base = history_revision = session.start
     message_count = 0
     updated = restored.created
     details = NO_DETAILS
-    turn: tuple[str | None, int, str | None] = (None, 0, None)
+    open_turn: LogRow | None = None
+    status = TurnStatus.COMPLETED
     for row in rows:
         updated = max(updated, row.at)
         if row.kind == EntryKind.MESSAGE:
@@ -59,10 +64,11 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
         elif row.kind == EntryKind.RESET:
             base = history_revision = row.revision
             message_count = 0
-        elif row.kind == EntryKind.TURN:
-            turn = _open_turn(row)
         elif row.kind == EntryKind.META:
             details = changed_details(details, codec.decode_object(row.payload))
+        elif row.kind == EntryKind.TURN:
+            status = TurnStatus(codec.decode_object(row.payload)["status"])
+            open_turn = row if status in (TurnStatus.RUNNING, TurnStatus.WAITING) else None
     title, user_id, agent_name, meta, labels = details
     return session._replace(
         revision=session.start + restored.revision,
@@ -77,17 +83,10 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
         agent_name=agent_name,
         meta=meta,
         labels=labels,
-        open_turn=turn[0],
-        open_attempt=turn[1],
-        turn_status=turn[2],
+        open_turn=open_turn and open_turn.turn,
+        open_attempt=open_turn.attempt if open_turn else 0,
+        turn_status=status.value if open_turn else None,
     )
-
-
-def _open_turn(row: LogRow) -> tuple[str | None, int, str | None]:
-    """Return the turn that is open after a turn's entry: one that ran has no worker here."""
-    status = codec.decode_object(row.payload)["status"]
-    is_open = status in (TurnStatus.RUNNING, TurnStatus.WAITING)
-    return (row.turn, row.attempt, status) if is_open else (None, 0, None)
 
 
 def decide_restore(restored: Restored, session: SessionRow, now: int, log: Log) -> Decision:

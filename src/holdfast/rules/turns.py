@@ -11,8 +11,7 @@ from typing import Any, assert_never
 
 from holdfast.errors import Conflict, LeaseLost, SessionNotFound, WrongUser
 from holdfast.model.commit import Commit
-from holdfast.model.entry import EntryKind, LogRow
-from holdfast.model.message import Message
+from holdfast.model.entry import EntryKind, LogRow, NewEntry
 from holdfast.model.session import SessionRow
 from holdfast.model.turn import (
     Busy,
@@ -30,6 +29,7 @@ from holdfast.model.turn import (
 from holdfast.model.usage import TurnStatus
 from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules import codec
+from holdfast.rules.belonging import asked, attempts, messages_of, own_rows, turn_facts
 from holdfast.rules.change import Change
 from holdfast.rules.decision import Decision, Log
 from holdfast.rules.partial import closing_entries, superseding_entries, turn_entry
@@ -91,12 +91,11 @@ class _Opening:
         session, opening = self.session, self.opening
         if opening.user_id is not None and session.user_id not in (None, opening.user_id):
             raise WrongUser(f"session {session.id!r} belongs to another user")
-        turn, attempt = opening.turn, 1
-        first: dict[str, Any] | None = None
+        turn = opening.resume
         if recorded is not None:
             turn = self._recorded_turn(recorded)
-            entries = [codec.decode_object(row.payload) for row in self._turn_rows(turn)]
-            first, attempt = entries[0], entries[-1]["attempt"] + 1
+        entries = turn_facts(self._turn_rows(turn)) if turn is not None else []
+        if recorded is not None and turn is not None:
             if session.open_turn == turn:
                 if session.turn_status == TurnStatus.WAITING and opening.resume != turn:
                     return self._replayed(turn, entries)
@@ -104,14 +103,8 @@ class _Opening:
                     return self._busy(same=True)
             elif not _is_to_be_repeated(entries[-1]):
                 return self._replayed(turn, entries)
-        elif opening.resume is not None:
-            turn = opening.resume
-            entries = [codec.decode_object(row.payload) for row in self._turn_rows(turn)]
-            first, attempt = entries[0], entries[-1]["attempt"] + 1
-        blocked = self._blocked(turn)
-        if blocked is not None:
-            return blocked
-        return self._open(turn, attempt, first)
+        turn = opening.turn if turn is None else turn
+        return self._blocked(turn) or self._open(turn, entries)
 
     def _recorded_turn(self, recorded: KeyRow) -> str:
         if recorded.kind != WriteKind.TURN or recorded.turn is None:
@@ -180,25 +173,29 @@ class _Opening:
             Token(session.pk, 0),
             turn,
             last["attempt"],
-            entries[0]["prompt"],
+            attempts(entries)[-1]["prompt"],
             self._begun(turn),
             TurnStatus(last["status"]),
             replayed=True,
         )
         return Decision(answer, session, [])
 
-    def _open(self, turn: str, attempt: int, first: dict[str, Any] | None) -> Decision:
+    def _open(self, turn: str, entries: Sequence[dict[str, Any]]) -> Decision:
+        """Open a turn, or its next attempt if it has entries already."""
         opening = self.opening
+        attempt = entries[-1]["attempt"] + 1 if entries else 1
         change = Change(self.session, self.now, self.log)
         if self.session.user_id is None and opening.user_id is not None:
             owner = codec.encode({"user_id": opening.user_id})
             change.add(codec.new_entry(EntryKind.META, [owner]))
         if self.session.open_turn is not None and opening.resume is None:
             _close_open_turn(change, self.log)
-        prompt = () if self._has_prompt(first) else self.write.entries
-        start = change.history_revision if not prompt else change.revision + 1 + len(prompt)
-        if first is not None and not prompt:
-            start = first["prompt"]
+        prompt = () if self._has_prompt(entries) else self.write.entries
+        if prompt:
+            start = change.revision + 1 + len(prompt)
+        else:
+            start = attempts(entries)[-1]["prompt"] if entries else change.history_revision
+        asked_now = [id_ for id_ in codec.message_ids(new.payload for new in prompt) if id_]
         change.add(
             turn_entry(
                 turn,
@@ -206,6 +203,7 @@ class _Opening:
                 TurnStatus.RUNNING,
                 worker=opening.worker,
                 prompt=start,
+                asked=asked_now or None,
                 key=self.write.key,
             )
         )
@@ -221,7 +219,7 @@ class _Opening:
             turn_status=TurnStatus.RUNNING.value,
         )
         commit = Commit(session.revision, session.history_revision)
-        begun = self._begun(turn) if first is not None else self.session.revision
+        begun = self._begun(turn) if entries else self.session.revision
         answer = Opened(commit, Token(session.pk, session.fence), turn, attempt, start, begun)
         key = None
         if self.write.key is not None:
@@ -231,21 +229,14 @@ class _Opening:
         served = opening.ticket or ""
         return Decision(answer, session, change.rows, key, served=served, forget=forget)
 
-    def _has_prompt(self, first: dict[str, Any] | None) -> bool:
+    def _has_prompt(self, entries: Sequence[dict[str, Any]]) -> bool:
         """Whether the current generation still holds the prompt of an earlier attempt."""
-        if first is None:
+        if not entries:
             return False
-        if first["prompt"] > self.session.base:
+        if attempts(entries)[-1]["prompt"] > self.session.base:
             return True
-        begun = self._turn_rows(first["turn"])[0].revision
-        said = [
-            row
-            for row in _own_rows(self.session, first["turn"], begun, self.log)
-            if row.revision <= first["prompt"]
-        ]
-        asked = {message["id"] for message in messages_of(said)}
-        now = messages_of(self.log.messages_after(self.session, self.session.base))
-        return any(message.get("id") in asked for message in now)
+        said = self.log.messages_after(self.session, self.session.base)
+        return not asked(entries).isdisjoint(codec.message_ids(row.payload for row in said))
 
 
 def _is_to_be_repeated(last: dict[str, Any]) -> bool:
@@ -266,7 +257,7 @@ def _hold(
             f"turn {holding.turn} of session {write.session_id!r} was taken over, closed or deleted"
         )
     change = Change(session, now, log)
-    for new in write.entries:
+    for new in _unwritten(write.entries, holding, session, log):
         change.add(new)
     after = change.session()
     if holding.status is TurnStatus.RUNNING:
@@ -280,6 +271,17 @@ def _hold(
     commit = Commit(after.revision, after.history_revision)
     asked = session.interrupt_fence == token.fence
     return Decision(Held(commit, interrupted=asked), after, change.rows)
+
+
+def _unwritten(
+    entries: Sequence[NewEntry], holding: Holding, session: SessionRow, log: Log
+) -> Sequence[NewEntry]:
+    """Return a write's entries without the usage that an earlier one has written already."""
+    if holding.heard is None:
+        return entries
+    rows = own_rows(session, holding.turn, holding.heard, log)
+    told = {row.payload for row in rows if row.kind == EntryKind.USAGE}
+    return [new for new in entries if new.kind is not EntryKind.USAGE or new.payload not in told]
 
 
 def _interrupt(action: Interrupting, session: SessionRow, now: int) -> Decision:
@@ -320,17 +322,17 @@ def _close_open_turn(change: Change, log: Log) -> None:
     assert session.open_turn is not None
     if session.turn_status == TurnStatus.WAITING:
         begun = log.turn_rows(session, session.open_turn)[0].revision
-        said = messages_of(_own_rows(session, session.open_turn, begun, log))
+        said = messages_of(own_rows(session, session.open_turn, begun, log))
         entries = superseding_entries(session.open_turn, session.open_attempt, said, change.now)
     else:
         begun = log.turn_rows(session, session.open_turn)[-1].revision
-        rows = _own_rows(session, session.open_turn, begun, log)
+        rows = _written_rows(session, session.open_turn, begun, log)
         entries = closing_entries(session.open_turn, session.open_attempt, rows, change.now)
     for new in entries:
         change.add(new)
 
 
-def _own_rows(session: SessionRow, turn: str, after: int, log: Log) -> list[LogRow]:
+def _written_rows(session: SessionRow, turn: str, after: int, log: Log) -> list[LogRow]:
     """Return what a turn wrote above a revision, without what a rewrite carried over of it."""
     own: list[LogRow] = []
     carried = 0
@@ -340,9 +342,3 @@ def _own_rows(session: SessionRow, turn: str, after: int, log: Log) -> list[LogR
         elif row.turn == turn and row.revision > carried:
             own.append(row)
     return own
-
-
-def messages_of(rows: Sequence[LogRow]) -> list[Message]:
-    """Return the messages that these rows hold, whole."""
-    payloads = [row.payload for row in rows if row.kind == EntryKind.MESSAGE]
-    return codec.decode_whole(payloads) if payloads else []

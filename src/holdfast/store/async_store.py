@@ -163,9 +163,10 @@ class AsyncSessionStore:
         """Return the history as a model provider takes it, oldest first; `[]` if there is none.
 
         At most the last `max_messages`, never beginning inside a tool exchange; as it was `at` a
-        revision, at a label, or -n user messages ago: before them. Unless `repair` is false, open
-        tool calls are closed and stray results left out, in this view only. The result remembers
-        its revision for `set_chat_history`.
+        revision, at a label, when the turn with an id was closed, or -n turns ago: before them
+        (without turns: user messages). Unless `repair` is false, open tool calls are closed and
+        stray results left out, in this view only. The result remembers its revision for
+        `set_chat_history`.
         """
         return await self._shell.read(
             self._reading.history, session_id, max_messages, at, repaired=repair
@@ -285,7 +286,7 @@ class AsyncSessionStore:
         return commit.removed > 0
 
     async def rewind_session(self, session_id: str, to: Point) -> Commit:
-        """Make the history what it was at `to`: a revision, a label, or -n user messages ago.
+        """Make the history what it was at `to`: a revision, a label, a turn, or -n turns ago.
 
         A new generation begins with the messages as they are stored; the old one stays readable.
         What others add meanwhile is left behind, unless `to` is -n: then it is counted anew, so
@@ -324,7 +325,7 @@ class AsyncSessionStore:
         """Name a revision, for `at=` and `to=`; the same name again moves.
 
         It is the history's current one, or that of the history at a point. `SessionInfo.labels` has
-        them all. A label is any id that is not a number.
+        them all. A label is any id that is neither a number nor begins as a turn's does.
         """
         revision = await self._shell.read(self._reading.revision, session_id, at)
         return await self._shell.commit(self._writing.label(session_id, name, revision))
@@ -522,7 +523,7 @@ class AsyncSessionStore:
     # The whole store
 
     async def stats(self, session_id: str | None = None) -> Stats:
-        """Count this tenant's sessions, messages and entries, or those of one session."""
+        """Count this tenant's sessions, messages, entries and tokens used, or one session's."""
         return await self._shell.read(self._reading.stats, session_id)
 
     async def verify(self, session_id: str | None = None) -> Verification:

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from holdfast.errors import HoldfastError, InvalidMessage, Unavailable
-from holdfast.model.message import Message, new_message
+from holdfast.model.message import Message, SyntheticMessage, new_message
 from holdfast.model.turn import Busy, Held, Opened, Signalled
 from holdfast.model.usage import TurnStatus
 from holdfast.model.write import Write
 from holdfast.rules.history import History
+from holdfast.rules.repair import repair
 from holdfast.store._async_shell import AsyncShell
 from holdfast.store.opening import TurnRequest, ending
 from holdfast.store.streaming import RunningTurn
@@ -66,12 +67,15 @@ class AsyncTurn:
     def history(self) -> History:
         """What a model is to answer: the history up to the prompt, and this turn's messages."""
         assert self._history is not None, "a turn is used with `async with`"
-        return self._history if self.replayed else self._history + self.messages
+        if self.replayed:
+            return self._history
+        before = [m for m in self._history if not isinstance(m, SyntheticMessage)]
+        return History(repair([*before, *self._recorded, *self._said()]), self._history.origin)
 
     @property
     def messages(self) -> list[Message]:
         """This turn's whole messages so far, ready for a provider, without the prompt."""
-        return [*self._recorded, *self._said()]
+        return repair([*self._recorded, *self._said()])
 
     @property
     def text(self) -> str:

@@ -146,6 +146,10 @@ class Backend(Protocol):
         """Return the entries above revision `after`, about `limit` of them."""
         ...
 
+    def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
+        """Return a session's turn entries, of all of its turns or of one, in order."""
+        ...
+
     def open_turns(self, tenant: str) -> list[SessionRow]:
         """Return a tenant's sessions whose turn runs or waits."""
         ...

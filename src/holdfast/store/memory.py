@@ -22,6 +22,7 @@ from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules.committing import decide
 from holdfast.rules.decision import Decision, rank_after
 from holdfast.rules.search import Scan, said_in
+from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
@@ -221,6 +222,14 @@ class MemoryBackend:
             rows = kept + [entry for entry in rows[limit:] if entry.revision <= ends]
         return LogRead(row, rows)
 
+    def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
+        """Return a session's turn entries, or those of one turn."""
+        read = self.read_log(tenant, session_id)
+        if read is None:
+            return None
+        rows = [row for row in read.rows if row.kind == EntryKind.TURN]
+        return LogRead(read.session, [row for row in rows if turn in (None, row.turn)])
+
     def list_sessions(self, listing: Listing) -> list[SessionRow]:
         """Return the sessions that a listing asks for."""
         with self._lock:
@@ -259,6 +268,7 @@ class MemoryBackend:
             generations=sum(entry.kind == EntryKind.RESET for entry in logs)
             + sum(session.row.floor == session.row.start for session in chosen),
             size_bytes=sum(len(entry.payload) for entry in logs),
+            usage=usage_totals(entry for entry in logs if entry.kind == EntryKind.USAGE),
         )
 
     def lacking(self, tenant: str) -> int:  # noqa: ARG002 - of nobody's

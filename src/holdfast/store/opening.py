@@ -13,7 +13,7 @@ from holdfast.errors import InvalidArgument, InvalidMessage, SessionBusy
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message, SyntheticMessage
-from holdfast.model.turn import Busy, Interrupting, Opened, Opening, Token
+from holdfast.model.turn import TURN_PREFIX, Busy, Interrupting, Opened, Opening, Token
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules import codec
@@ -62,7 +62,7 @@ class TurnRequest:
         self._options = options
         self._sources = sources = engine.sources
         self._entries = self._prompt(prompt)
-        self._turn = f"turn_{sources.new_id()}"
+        self._turn = f"{TURN_PREFIX}{sources.new_id()}"
         self._ticket = self._place_in_line(options)
         self._deadline = sources.monotonic_s() + options.timeout_s
         self._asked: set[int] = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ from holdfast.model.entry import Entry, LogRow
 from holdfast.model.message import Message
 from holdfast.model.session import REVISION_BITS, Page, Point, SessionInfo, SessionRow
 from holdfast.model.stats import Stats
-from holdfast.model.turn import Opened
+from holdfast.model.turn import TURN_PREFIX, Opened
 from holdfast.rules import codec, points, projection
 from holdfast.rules.arguments import (
     check_count,
@@ -23,11 +23,12 @@ from holdfast.rules.arguments import (
     check_optional_id,
     check_point,
 )
+from holdfast.rules.belonging import up_to_prompt
 from holdfast.rules.history import History, Origin
 from holdfast.rules.partial import said_in_turn
 from holdfast.rules.repair import repair
 from holdfast.rules.window import last_messages, reaches_back
-from holdfast.store.backend import Backend, HistoryRead, Listing
+from holdfast.store.backend import Backend, HistoryRead, Listing, LogRead
 
 Decode: TypeAlias = Callable[[tuple[bytes, ...]], list[Message]]
 MAX_DIGITS = 19
@@ -139,12 +140,33 @@ class Reading:
 
         Those are what was said before this attempt, or, of a replayed turn, all that it recorded.
         """
-        history = self.history(session_id, at=opened.prompt_revision)
         if opened.attempt == 1 and not opened.replayed:
-            return history, []
+            return self.history(session_id, at=opened.prompt_revision), []
         rows = self._log(session_id, opened.begun, None)
         final = opened.attempt if opened.replayed else 0
-        return history, repair(said_in_turn(rows, opened.turn, final))
+        said = said_in_turn(rows, opened.turn, final)
+        return self._asked(session_id, opened, rows), said
+
+    def _asked(self, session_id: str, opened: Opened, rows: Sequence[LogRow]) -> History:
+        """Return the history up to a turn's prompt.
+
+        Where a rewrite has put the prompt elsewhere, an attempt at the turn answers the history as
+        it is now; a turn that is over answered what it was then.
+        """
+        session = self.row(session_id)
+        there = opened.prompt_revision >= (session.floor if opened.replayed else session.base)
+        if there:
+            return self.history(session_id, at=opened.prompt_revision)
+        read, payloads = self._read(session_id, None, opened.commit.history_revision)
+        own = [row for row in rows if row.turn == opened.turn]
+        end = up_to_prompt(codec.message_ids(payloads), own)
+        if end is None:
+            raise Purged(f"what turn {opened.turn} of session {session_id!r} answered was purged")
+        payloads = codec.first_messages(payloads, end)
+        messages = projection.provider_view(payloads, repaired=True)
+        revision = session.history_revision if read is None else read.revision
+        origin = Origin(self.source(session_id), revision, payloads, pinned=True)
+        return History(messages, origin)
 
     def payloads(self, session_id: str, after: int) -> set[bytes]:
         """Return what the log's entries above a revision hold, as it is stored."""
@@ -249,22 +271,35 @@ class Reading:
             raise Purged(f"what session {session_id!r} was at revision {revision} has been purged")
         payloads = codec.check_payloads(session_id, read.revisions, read.payloads, read.checksums)
         if back:
-            messages = _decoded(session_id, read, codec.decode_provider, payloads)
-            before = points.before_user_message(session_id, messages, back)
+            # Read after the history: then no prompt in it is of a turn that is not known yet.
+            turns = self._turns(session_id).rows
+            messages = _decoded(session_id, read, codec.decode_whole, payloads)
+            before = points.before_step(session_id, messages, turns, back)
             payloads = codec.first_messages(payloads, before)
         return read, payloads
 
     def _place(self, session_id: str, at: Point | None) -> tuple[int | None, int]:
-        """Return the revision that a point names, or how many user messages back it lies.
+        """Return the revision that a point names, or how many steps back it lies.
 
-        The one place where points are resolved: turns will be found here too.
+        The one place where points are resolved. `None` is now: also of a turn that is open.
         """
         if at is None:
             return None, 0
         at = check_point(at, "at")
         if isinstance(at, str):
-            return points.labelled(at, self.row(session_id)), 0
+            row = self.row(session_id)
+            # A label of an older store may look like a turn's id, and goes first.
+            if at.startswith(TURN_PREFIX) and at not in points.labels_of(row):
+                turns = self._turns(session_id, at)
+                return points.turn_end(at, turns.session, turns.rows), 0
+            return points.labelled(at, row), 0
         return (at, 0) if at >= 0 else (None, -at)
+
+    def _turns(self, session_id: str, turn: str | None = None) -> LogRead:
+        read = self._backend.read_turns(self._tenant, session_id, turn)
+        if read is None:
+            raise no_session(session_id)
+        return read
 
     def _log(self, session_id: str, after: int, limit: int | None) -> list[LogRow]:
         read = self._backend.read_log(self._tenant, check_id(session_id), after=after, limit=limit)

@@ -91,6 +91,7 @@ class RunningTurn:
         self._unwritten_length = 0
         self._usage: list[NewEntry] = []
         self._usage_under_way: list[NewEntry] = []
+        self._written = opened.commit.revision
         self._told: set[str] = set()
         self._calls = 0
         self._heard = self._looked = now
@@ -181,7 +182,7 @@ class RunningTurn:
                 self._call, self._flushed_length = self._before.call, self._before.flushed_length
                 self._flushed, self._unwritten = [self._before.flushed], [self._before.rest]
                 self._unwritten_length = len(self._before.rest)
-                self._usage = self._before.usage + self._usage
+                self._usage = [*self._before.usage, *self._usage]
 
     def closing(self, status: TurnStatus, **facts: str | None) -> Write:
         """Return the write that closes the turn: what is left of its text, usage, its entry.
@@ -198,8 +199,10 @@ class RunningTurn:
                 line = self._said(text) if complete else self._cut_off(text)
                 entries.append(self._message(line))
             self.closed = True
+            # What is under way may fail yet, and there is no later write that could repeat it.
+            usage = [*self._usage_under_way, *self._take_usage()]
             closing = turn_entry(self.turn, self.attempt, status, **facts)
-            self._closing = self._write([*entries, *self._take_usage(), closing], status)
+            self._closing = self._write([*entries, *usage, closing], status)
             return self._closing
 
     def renewing(self) -> Write:
@@ -242,7 +245,8 @@ class RunningTurn:
                 self._heard = now
             elif now - self._heard >= self._ttl_s / 3:
                 self._heard = now
-                self._send(self.renewing())
+                self._usage_under_way = self._take_usage()
+                self._send(self._write(self._usage_under_way))
             elif now - self._looked >= min(CHECK_S, self._ttl_s / 3):
                 self._looked = now
                 with contextlib.suppress(Unavailable):  # it cannot be read now: the next beat may
@@ -331,7 +335,8 @@ class RunningTurn:
             self._wake()
 
     def heard(self, held: Held) -> None:
-        """Learn from a write's answer whether the turn was asked to stop."""
+        """Learn from a write's answer how far the log is, and whether we are to stop."""
+        self._written = max(self._written, held.commit.revision)
         if held.interrupted:
             self._interrupt()
 
@@ -353,7 +358,7 @@ class RunningTurn:
         """Return the whole text since the last message, and begin the next one."""
         flushed, rest = "".join(self._flushed), "".join([self._under_way, *self._unwritten])
         self._before = _Text(
-            self._call, flushed, self._flushed_length, rest, len(self.messages), list(self._usage)
+            self._call, flushed, self._flushed_length, rest, len(self.messages), [*self._usage]
         )
         self._flushed, self._unwritten = [], []
         self._flushed_length = self._unwritten_length = 0
@@ -386,6 +391,10 @@ class RunningTurn:
             entries=tuple(entries),
             creation=Creation.FORBIDDEN,
             turn=Holding(
-                token=self.opened.token, turn=self.turn, attempt=self.attempt, status=status
+                token=self.opened.token,
+                turn=self.turn,
+                attempt=self.attempt,
+                status=status,
+                heard=self._written if self._usage_under_way and self.closed else None,
             ),
         )

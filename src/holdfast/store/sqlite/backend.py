@@ -12,6 +12,7 @@ from holdfast.model.search import Found, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
+from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import (
     Capabilities,
     HistoryRead,
@@ -152,6 +153,19 @@ class SqliteBackend:
                 rows += _log(connection, rows[-1].revision, ends, -1)
         return LogRead(session, rows)
 
+    def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
+        """Return a session's turn entries, or those of one turn, from one snapshot."""
+        with self._readers.snapshot() as connection:
+            session = _session(connection, tenant, session_id)
+            if session is None:
+                return None
+            place: tuple[str | int, ...] = (session.start, session.revision)
+            name = "all_turn_rows"
+            if turn is not None:
+                name, place = "turn_rows", (turn, *place)
+            found = connection.execute(queries()[name], place)
+            return LogRead(session, list(map(LogRow._make, found)))
+
     def open_turns(self, tenant: str) -> list[SessionRow]:
         """Return a tenant's sessions whose turn runs or waits."""
         with self._readers.snapshot() as connection:
@@ -202,7 +216,8 @@ class SqliteBackend:
             ).fetchone()
             entries, resets = connection.execute(queries()["count_messages"], place).fetchone()
             (activity,) = connection.execute(queries()["count_activity"], place).fetchone()
-        return Stats(sessions, messages, entries + activity, resets + firsts, self._size())
+            usage = usage_totals(map(LogRow._make, connection.execute(queries()["usages"], place)))
+        return Stats(sessions, messages, entries + activity, resets + firsts, self._size(), usage)
 
     def lacking(self, tenant: str) -> int:
         """Return about how many entries the search index lacks."""

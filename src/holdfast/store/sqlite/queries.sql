@@ -136,6 +136,13 @@ SELECT count(*)
   FROM sessions s JOIN activity a ON a.revision BETWEEN s.pk << 32 AND s.revision
  WHERE s.tenant = ? AND (? IS NULL OR s.id = ?);
 
+-- usages: What a tenant's model calls used, session by session.
+SELECT a.revision, a.kind, 0, a.turn, a.attempt, a.at, CAST(a.payload AS BLOB), a.crc
+  FROM sessions s CROSS JOIN activity a INDEXED BY usages
+    ON a.kind = 'usage' AND a.revision BETWEEN s.pk << 32 AND s.revision
+ WHERE s.tenant = ? AND (? IS NULL OR s.id = ?)
+ ORDER BY s.id, a.revision;
+
 -- store_value: Something that the store knows about itself.
 SELECT value FROM store WHERE name = ?;
 
@@ -263,6 +270,11 @@ SELECT count(*) FROM search WHERE search MATCH ?;
 SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM activity
  WHERE turn = ? AND kind = 'turn' AND revision > ? AND revision <= ? ORDER BY revision;
+
+-- all_turn_rows: The turn entries of a session, in order.
+SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM activity NOT INDEXED
+ WHERE kind = 'turn' AND revision > ? AND revision <= ? ORDER BY revision;
 
 -- tickets: Who waits for a session's turn.
 SELECT id, number, expires FROM waiters WHERE session = ?;

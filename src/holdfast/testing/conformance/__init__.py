@@ -25,12 +25,14 @@ pytest.register_assert_rewrite(
     *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
 )
 
+from holdfast.testing.conformance.carrying import Carrying  # noqa: E402
 from holdfast.testing.conformance.cases import CASES  # noqa: E402 - after the rewriting is asked for
 from holdfast.testing.conformance.compacting import Compacting  # noqa: E402
 from holdfast.testing.conformance.deleting import Deleting  # noqa: E402
 from holdfast.testing.conformance.editing import Editing  # noqa: E402
 from holdfast.testing.conformance.endurance import Endurance  # noqa: E402
 from holdfast.testing.conformance.exporting import Exporting  # noqa: E402
+from holdfast.testing.conformance.exporting_turns import ExportingTurns  # noqa: E402
 from holdfast.testing.conformance.input import BadInput  # noqa: E402
 from holdfast.testing.conformance.messages import Messages  # noqa: E402
 from holdfast.testing.conformance.points import Points  # noqa: E402
@@ -54,6 +56,8 @@ from holdfast.testing.conformance.subject import (  # noqa: E402
 from holdfast.testing.conformance.suite import Conformance  # noqa: E402
 from holdfast.testing.conformance.tenants import Tenants  # noqa: E402
 from holdfast.testing.conformance.tools import Tools  # noqa: E402
+from holdfast.testing.conformance.totals import Totals  # noqa: E402
+from holdfast.testing.conformance.turn_points import TurnPoints  # noqa: E402
 from holdfast.testing.conformance.turning import Turning  # noqa: E402
 
 SUITE: tuple[type[Conformance], ...] = (
@@ -78,6 +82,10 @@ SUITE: tuple[type[Conformance], ...] = (
     Endurance,
     Turning,
     Repeating,
+    Totals,
+    ExportingTurns,
+    TurnPoints,
+    Carrying,
 )
 """Every class of the suite."""
 
@@ -86,6 +94,7 @@ __all__ = [
     "FACES",
     "SUITE",
     "BadInput",
+    "Carrying",
     "Case",
     "Compacting",
     "Conformance",
@@ -93,6 +102,7 @@ __all__ = [
     "Editing",
     "Endurance",
     "Exporting",
+    "ExportingTurns",
     "Face",
     "Forking",
     "Messages",
@@ -111,5 +121,7 @@ __all__ = [
     "Subject",
     "Tenants",
     "Tools",
+    "Totals",
+    "TurnPoints",
     "Turning",
 ]
