@@ -89,6 +89,11 @@ def _fill(store: holdfast.SessionStore) -> None:
     store.set_chat_history("long", [{"role": "user", "content": f"line {n}"} for n in range(200)])
     store.add_user_message("cleared", "to be forgotten")
     store.clear_session("cleared")
+    with store.turn("turns", "What time is it?", key="k2", user_id="u2") as turn:
+        turn.add_message("assistant", None, tool_calls=[CALL])
+        turn.add_message("tool", "noon", tool_call_id="c1")
+        turn.record_usage(model="small", input_tokens=3, output_tokens=5)
+        turn.write("It is noon.")
     store.add_user_message("gone", "deleted")
     store.delete_session("gone")
     store.add_user_message("gone", "made again")
