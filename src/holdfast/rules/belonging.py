@@ -38,6 +38,17 @@ def own_rows(session: SessionRow, turn: str, after: int, log: Log) -> list[LogRo
     return [row for row in log.entries_after(session, after) if row.turn == turn]
 
 
+def said_since(session: SessionRow, turn: str, after: int, log: Log) -> list[LogRow]:
+    """Return what the log records of a turn above a revision, but not what was carried over."""
+    commits = [(row.revision, row.ordinal) for row in log.resets_after(session, after)]
+    return [
+        row
+        for row in own_rows(session, turn, after, log)
+        if row.kind != EntryKind.MESSAGE
+        or not any(reset < row.revision <= last for reset, last in commits)
+    ]
+
+
 def messages_of(rows: Sequence[LogRow]) -> list[Message]:
     """Return the messages that these rows hold, whole."""
     payloads = [row.payload for row in rows if row.kind == EntryKind.MESSAGE]

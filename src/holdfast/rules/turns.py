@@ -29,7 +29,7 @@ from holdfast.model.turn import (
 from holdfast.model.usage import TurnStatus
 from holdfast.model.write import KeyRow, Write, WriteKind
 from holdfast.rules import codec
-from holdfast.rules.belonging import asked, attempts, messages_of, own_rows, turn_facts
+from holdfast.rules.belonging import asked, attempts, messages_of, own_rows, said_since, turn_facts
 from holdfast.rules.change import Change
 from holdfast.rules.decision import Decision, Log
 from holdfast.rules.partial import closing_entries, superseding_entries, turn_entry
@@ -326,19 +326,7 @@ def _close_open_turn(change: Change, log: Log) -> None:
         entries = superseding_entries(session.open_turn, session.open_attempt, said, change.now)
     else:
         begun = log.turn_rows(session, session.open_turn)[-1].revision
-        rows = _written_rows(session, session.open_turn, begun, log)
+        rows = said_since(session, session.open_turn, begun, log)
         entries = closing_entries(session.open_turn, session.open_attempt, rows, change.now)
     for new in entries:
         change.add(new)
-
-
-def _written_rows(session: SessionRow, turn: str, after: int, log: Log) -> list[LogRow]:
-    """Return what a turn wrote above a revision, without what a rewrite carried over of it."""
-    own: list[LogRow] = []
-    carried = 0
-    for row in log.entries_after(session, after):
-        if row.kind == EntryKind.RESET:
-            carried = row.ordinal
-        elif row.turn == turn and row.revision > carried:
-            own.append(row)
-    return own

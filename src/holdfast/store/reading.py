@@ -154,14 +154,17 @@ class Reading:
         it is now; a turn that is over answered what it was then.
         """
         session = self.row(session_id)
-        there = opened.prompt_revision >= (session.floor if opened.replayed else session.base)
-        if there:
+        if opened.replayed and opened.begun < session.floor:
+            raise Purged(f"what turn {opened.turn} of session {session_id!r} said has been purged")
+        if opened.replayed or opened.prompt_revision >= session.base:
             return self.history(session_id, at=opened.prompt_revision)
         read, payloads = self._read(session_id, None, opened.commit.history_revision)
         own = [row for row in rows if row.turn == opened.turn]
         end = up_to_prompt(codec.message_ids(payloads), own)
         if end is None:
-            raise Purged(f"what turn {opened.turn} of session {session_id!r} answered was purged")
+            raise Purged(
+                f"what turn {opened.turn} of session {session_id!r} answered has been purged"
+            )
         payloads = codec.first_messages(payloads, end)
         messages = projection.provider_view(payloads, repaired=True)
         revision = session.history_revision if read is None else read.revision

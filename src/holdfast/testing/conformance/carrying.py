@@ -11,7 +11,7 @@ from holdfast.store.sync_store import SessionStore
 from holdfast.testing.conformance.subject import Subject
 from holdfast.testing.conformance.suite import Conformance, texts, user
 from holdfast.testing.conformance.tools import call
-from holdfast.testing.conformance.turning import fail
+from holdfast.testing.conformance.turning import fail, first_delta
 
 CALLS = call("c1")["tool_calls"]
 SYSTEM = {"role": "system", "content": "sum"}
@@ -133,3 +133,20 @@ class Carrying(Conformance):
             turn.write("c")
         assert texts(store.get_chat_history("s")) == ["a", "b", "c"]
         assert store.verify().problems == []
+
+    @pytest.mark.parametrize("purged", [False, True])
+    def test_cleared_while_streaming(
+        self, store: SessionStore, subject: Subject, *, purged: bool
+    ) -> None:
+        """What a worker had shown before a clear is kept when it dies after it."""
+        gone = store.turn("s", "Hello", ttl=5)
+        gone.__enter__()
+        gone.add_message("assistant", "first")
+        gone.write("half")
+        first_delta(store)
+        store.clear_session("s")
+        if purged:
+            store.purge("s")
+        subject.script.advance(60_000)
+        assert store.recover() == 1
+        assert texts(store.get_chat_history("s")) == ["Hello", "first", "half"]
