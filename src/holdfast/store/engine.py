@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
@@ -176,6 +177,7 @@ class Engine:
         """Commit what is queued, then let go. Later calls raise `Unavailable`."""
         with self._lock:
             self._closed = True
+            self._beating.clear()
             while not self._is_settled():
                 self._settled.wait(CLOSE_STEP_S)
             # With the token still out, the committer stands in line behind another process, for
@@ -364,7 +366,8 @@ class Engine:
             beating = list(self._beating)
             self._next_beat = now - now % BEAT_S + BEAT_S
         for one in beating:
-            one.beat(now)
+            with suppress(Unavailable):  # closed since: what beats learns of it when it is used
+                one.beat(now)
 
     def _commit_batch(self) -> None:
         batch: list[AnyPending] = []
