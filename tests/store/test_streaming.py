@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from holdfast.errors import Unavailable
+from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.entry import EntryKind
 from holdfast.model.turn import Held, Opened
 from holdfast.model.usage import TurnStatus, Usage
@@ -131,3 +132,42 @@ def test_usage_of_a_message_that_was_not_written(desk: Desk) -> None:
     desk.live.not_written()
     desk.close()
     assert desk.calls() == ["c1"]
+
+
+def test_closing_while_something_beats() -> None:
+    """A store may be closed while a turn is open, at any moment: its thread ends without an error.
+
+    An exception in a thread would fail this test.
+    """
+    script = Script()
+    engine = Engine(MemoryBackend(script.sources()), script.sources())
+    beats, closed = threading.Event(), threading.Event()
+
+    failed: list[HoldfastError] = []
+
+    class Late:
+        interval_s = 0.1
+
+        def fail(self, error: HoldfastError) -> None:
+            failed.append(error)
+
+        def retire(self) -> None:
+            pass
+
+        def disown(self) -> None:
+            pass
+
+        def beat(self, now: float) -> None:  # noqa: ARG002 - whenever it is
+            beats.set()
+            assert closed.wait(30)
+            write = Write(tenant="default", session_id="s", kind=WriteKind.ADD)
+            engine.post(write, lambda _: None)
+
+    engine.attach(Late())
+    assert beats.wait(30)
+    (committer,) = (t for t in threading.enumerate() if t is engine._committer)
+    engine.close()
+    closed.set()
+    committer.join(30)
+    assert not committer.is_alive()
+    assert [error.code for error in failed] == ["closed"]

@@ -131,6 +131,7 @@ def show(worker: Worker, turn: Turn, text: str) -> None:
 def renew(turn: Turn) -> None:
     """Renew the lease now."""
     live = running(turn)
+    until(lambda: not live._posted)  # a piece may be in the log already, and its answer not here
     live.beat(time.monotonic() + LONG_S)
     until(lambda: not live._posted)
 

@@ -55,7 +55,7 @@ def store_group(context: click.Context) -> None:
 @global_options
 @click.pass_context
 def stats(context: click.Context, session_id: str | None) -> None:
-    """Count sessions, messages, entries, and the tokens that model calls used.
+    """Count sessions, messages, entries and tokens.
 
     Example: holdfast store stats --json
     """
