@@ -38,6 +38,12 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        base = excluded.base, message_count = excluded.message_count, updated = excluded.updated,
        lease_until = excluded.lease_until, interrupt_fence = excluded.interrupt_fence;
 
+-- move_session: The same for one row, as a lone caller writes it: the cheapest way there is.
+UPDATE sessions
+   SET revision = ?, history_revision = ?, base = ?, message_count = ?, updated = ?,
+       lease_until = ?, interrupt_fence = ?
+ WHERE pk = ?;
+
 -- insert_messages: Message and reset entries.
 INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
 VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?);

@@ -320,10 +320,27 @@ class _Batch:
             run_bulk(self._connection, "insert_keys", rows)
         if self._changed:
             run_bulk(self._connection, "put_sessions", list(self._changed.values()))
-        if self._moved:
-            run_bulk(self._connection, "move_sessions", list(self._moved.values()))
+        self._move(list(self._moved.values()))
         self._messages, self._activity = [], []
         self._keys, self._changed, self._moved = {}, {}, {}
+
+    def _move(self, rows: list[SessionRow]) -> None:
+        """Write the rows of sessions whose log grew, and nothing else of them changed."""
+        if len(rows) > 1:
+            run_bulk(self._connection, "move_sessions", rows)
+            return
+        for row in rows:
+            values = (
+                row.revision,
+                row.history_revision,
+                row.base,
+                row.message_count,
+                row.updated,
+                row.lease_until,
+                row.interrupt_fence,
+                row.pk,
+            )
+            self._connection.execute(self._queries["move_session"], values)
 
     def turn_rows(self, session: SessionRow, turn: str) -> Sequence[LogRow]:
         """Return the turn entries of one turn, the batch's own included."""
