@@ -214,7 +214,7 @@ def test_a_deadline_that_passes_in_flight_means_unknown(
     backend: GatedBackend, engine: Engine, store: SessionStore
 ) -> None:
     """Once its batch has started only the batch knows, and the caller is told so."""
-    hasty = SessionStore(engine, "default", Sources(), timeout_s=0.05)
+    hasty = SessionStore(engine, "default", Sources(), timeout_s=0.5)
     with ThreadPoolExecutor(1) as pool, a_batch_in_flight(backend, store) as first:
         late = pool.submit(hasty.add_user_message, "a", "in flight, too")
         until(lambda: len(engine._queue) == 1)
@@ -233,7 +233,7 @@ def test_a_sync_caller_in_flight_is_told_that_nobody_knows(
     """The committer's batch stands at the gate, the caller's deadline passes: `OutcomeUnknown`."""
 
     async def run() -> None:
-        hasty = SessionStore(engine, "default", Sources(), timeout_s=0.05)
+        hasty = SessionStore(engine, "default", Sources(), timeout_s=0.5)
         with pytest.raises(OutcomeUnknown):
             hasty.add_user_message("a", "in flight")  # on a loop's thread, so it queues
 
@@ -249,7 +249,7 @@ def test_an_async_deadline_tells_the_same_truth(
     """Queued: `Unavailable` and never written; in flight: `OutcomeUnknown`."""
 
     async def run() -> None:
-        hasty = asynchronous(engine, timeout_s=0.02)
+        hasty = asynchronous(engine, timeout_s=0.3)
         with a_batch_in_flight(backend, store), pytest.raises(Unavailable):
             await hasty.add_user_message("queued", "x")
         backend.gate.clear()
@@ -385,7 +385,7 @@ def test_a_cancellation_that_meets_the_deadline_is_a_cancellation(
     """A cancelled task ends cancelled, whichever came first, and knows: nothing was written."""
 
     async def run() -> None:
-        hasty = asynchronous(engine, timeout_s=0.02)
+        hasty = asynchronous(engine, timeout_s=0.3)
         with a_batch_in_flight(backend, store):
             task = asyncio.create_task(hasty.add_user_message("late", "x"))
             await asyncio.sleep(0)
