@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
+
+import holdfast
 
 SCRIPT = """
     import random, signal, sys
@@ -67,3 +70,34 @@ def test_an_interrupt_leaves_a_store_that_works(tmp_path: Path, seed: int) -> No
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+@pytest.mark.parametrize("name", ["holdfast-news", "holdfast-committer"])
+def test_an_interrupt_while_a_thread_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Ctrl-C while a store's thread is being started leaves one, and a store that closes."""
+    start, hits = threading.Thread.start, 0
+
+    def interrupted(thread: threading.Thread) -> None:
+        nonlocal hits
+        start(thread)
+        if thread.name == name:
+            hits += 1
+            if hits == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with holdfast.connect(str(tmp_path / "a.db")) as store:
+        store.add_user_message("a", "first")
+        with pytest.raises(KeyboardInterrupt):
+            _follow_a_turn(store)
+        _follow_a_turn(store)
+        assert sum(one.name == name for one in threading.enumerate()) <= 1
+    assert hits > 0
+
+
+def _follow_a_turn(store: holdfast.SessionStore) -> None:
+    with store.turn("a", "One?") as turn:
+        turn.write("yes")
+        next(entry for entry in store.follow("a") if entry.kind == "delta")

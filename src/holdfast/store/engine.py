@@ -347,6 +347,10 @@ class Engine:
                 raise interrupt
 
     def _run_committer(self) -> None:
+        with self._lock:  # Ctrl-C may have come while another one was being started
+            if self._committer not in (None, threading.current_thread()):
+                return
+            self._committer = threading.current_thread()
         while True:
             with self._lock:
                 woken = self._holder is COMMITTER or self._news.wait(self._rest_s())

@@ -82,10 +82,13 @@ class News:
 
     def _watch(self) -> None:
         if self._thread is None and not self._closed:
-            self._thread = threading.Thread(target=self._run, name="holdfast-news", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="holdfast-news", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
+        if not self._is_ours():
+            return
         while True:
             try:
                 self._wait(LOOK_S)
@@ -97,6 +100,14 @@ class News:
                     self._thread = None
                     return
             time.sleep(PAUSE_S)
+
+    def _is_ours(self) -> bool:
+        """Say whether this thread is the one; Ctrl-C may have come while it was being started."""
+        with self._change:
+            if self._closed or self._thread not in (None, threading.current_thread()):
+                return False
+            self._thread = threading.current_thread()
+            return True
 
     def _tell(self) -> None:
         self.mark += 1
