@@ -1,0 +1,1 @@
+"""PostgreSQL: the servers of the tests, and what may happen to them."""
