@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,10 +19,14 @@ from holdfast.store.sync_store import SessionStore
 from holdfast.store.urls import backend_for
 from holdfast.testing import conformance
 
+_numbers = itertools.count(1)
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_backend(request: pytest.FixtureRequest, tmp_path: Path) -> conformance.OpenBackend:
     """One backend's data, new for each test."""
+    if request.param == "postgres":
+        url = f"{request.getfixturevalue('server').url}?schema=conformance_{next(_numbers)}"
 
     def memory(sources: Sources) -> Backend:
         return MemoryBackend(sources)
@@ -30,7 +35,10 @@ def open_backend(request: pytest.FixtureRequest, tmp_path: Path) -> conformance.
         path = str(tmp_path / "conformance.db")
         return backend_for(path, durability="full", timeout_s=30, sources=sources)
 
-    return memory if request.param == "memory" else sqlite
+    def postgres(sources: Sources) -> Backend:
+        return backend_for(url, durability="full", timeout_s=30, sources=sources)
+
+    return {"memory": memory, "sqlite": sqlite, "postgres": postgres}[str(request.param)]
 
 
 @pytest.fixture(params=conformance.FACES)

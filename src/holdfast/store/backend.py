@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -23,11 +23,19 @@ Outcome: TypeAlias = Result | HoldfastError
 """What one write of a batch came to; an error means that this write changed nothing."""
 
 
+Durability: TypeAlias = Literal["full", "relaxed"]
+"""Whether a power failure may take the last commits."""
+
+
 class Capabilities(Struct, frozen=True):
-    """What a backend can promise; its tests skip only what is declared missing here."""
+    """What a backend can promise; its tests skip only what is declared missing here.
+
+    `overwrites` says that deleting leaves no byte behind when it returns.
+    """
 
     durable: bool
     cross_process: bool
+    overwrites: bool = True
 
 
 class SchemaState(Struct, frozen=True):

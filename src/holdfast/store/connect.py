@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import ConfigError, HoldfastError
 from holdfast.rules.arguments import check_id
+from holdfast.store.backend import Durability
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite.connections import Durability
 from holdfast.store.sync_store import SessionStore
 from holdfast.store.urls import backend_for, default_url, make_data_folder
 

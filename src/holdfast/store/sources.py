@@ -38,6 +38,11 @@ class Sources(Struct, frozen=True):
     monotonic_s: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = _random_id
 
+    @property
+    def real_time(self) -> bool:
+        """Whether `now_ms` is this machine's clock: a server then goes by its own."""
+        return self.now_ms is _wall_ms
+
     def message_id(self) -> str:
         """Return an id for a message that came without one."""
         return f"msg_{self.new_id()}"

@@ -7,12 +7,12 @@ import re
 import sys
 from pathlib import Path
 
-from holdfast.errors import ConfigError, NotSupported
-from holdfast.store.backend import Backend
+from holdfast.errors import ConfigError
+from holdfast.store.backend import Backend, Durability
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite.backend import SqliteBackend
-from holdfast.store.sqlite.connections import Database, Durability
+from holdfast.store.sqlite.connections import Database
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
@@ -51,10 +51,7 @@ def backend_for(url: str, *, durability: Durability, timeout_s: float, sources: 
     if scheme == "sqlite":
         return _sqlite(_sqlite_path(url), durability, timeout_s, sources)
     if scheme in ("postgresql", "postgres"):
-        raise NotSupported(
-            "this version of Holdfast has no PostgreSQL backend yet",
-            hint="use a SQLite file: holdfast.connect('chats.db')",
-        )
+        return _postgres(url, durability, timeout_s, sources)
     if scheme in ("redis", "rediss"):
         raise ConfigError(
             "Redis acknowledges writes before they are on a disk, so it cannot keep our promises",
@@ -62,7 +59,7 @@ def backend_for(url: str, *, durability: Durability, timeout_s: float, sources: 
         )
     raise ConfigError(
         f"{scheme!r} is not a kind of store",
-        hint="use sqlite:///chats.db, a plain path, or memory://; "
+        hint="use sqlite:///chats.db, a plain path, postgresql://host/database, or memory://; "
         "a file whose name holds a colon is written ./that:name",
     )
 
@@ -92,6 +89,21 @@ def _sqlite(text: str, durability: Durability, timeout_s: float, sources: Source
             f"{text!r} names no user's folder: {error}", hint="write the path in full"
         ) from error
     return SqliteBackend(Database(path, durability, timeout_s), sources)
+
+
+def _postgres(url: str, durability: Durability, timeout_s: float, sources: Sources) -> Backend:
+    try:
+        import psycopg  # noqa: F401 - whether it is there is what is asked
+    except ImportError as error:
+        raise ConfigError(
+            "PostgreSQL needs the driver psycopg, which is not installed",
+            code="missing_extra",
+            hint="pip install 'holdfast[postgres]'",
+        ) from error
+    from holdfast.store.postgres.backend import PostgresBackend
+    from holdfast.store.postgres.connections import parse_address
+
+    return PostgresBackend(parse_address(url, timeout_s), durability, sources)
 
 
 def _require_text(url: object) -> None:

@@ -6,17 +6,15 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from holdfast.errors import ConfigError, NotSupported
-from holdfast.store.backend import SchemaState
+from holdfast.store.backend import Durability, SchemaState
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import faults, migrations
 from holdfast.store.sqlite.queries import queries
-
-Durability: TypeAlias = Literal["full", "relaxed"]
 
 APPLICATION_ID = 0x484F4C44
 """`HOLD`, in the file's header: how we know our own files."""

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from holdfast.store.statements import named_statements
+
 MAX_CHUNK = 64
 _VALUES = re.compile(r"VALUES (\((?:[^()]|\([^()]*\))*\))")
-_BLOCK = re.compile(r"^-- (\w+): .*\n((?:(?!^-- \w+: ).*\n?)*)", re.MULTILINE)
 
 
 @functools.cache
 def queries() -> dict[str, str]:
     """Return the statements of `queries.sql` by name."""
-    text = Path(__file__).with_name("queries.sql").read_text("utf-8")
-    return {name: body.strip().removesuffix(";") for name, body in _BLOCK.findall(text)}
+    return named_statements(Path(__file__).with_name("queries.sql"))
 
 
 @functools.cache

@@ -1,0 +1,284 @@
+"""Connections to one PostgreSQL database: how they are made, lent and bounded."""
+
+from __future__ import annotations
+
+import re
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from msgspec import Struct
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from holdfast.errors import ConfigError, Unavailable
+from holdfast.store.postgres import faults
+
+T = TypeVar("T")
+IDLE = psycopg.pq.TransactionStatus.IDLE
+
+CONNECTIONS = 4
+"""How many connections a process has at most, unless its URL says otherwise."""
+
+LEAST_CONNECTIONS = 3
+"""One writes, one listens, one reads."""
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+_DEFAULTS = {
+    "application_name": "holdfast",
+    "connect_timeout": "10",
+    # A peer that is gone without a word is noticed within half a minute, idle or not.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+
+
+class Address(Struct, frozen=True):
+    """Where a store is: what libpq is told, and which schema of the database is ours."""
+
+    conninfo: str
+    schema: str
+    connections: int
+    location: str
+    timeout_s: float
+
+
+def parse_address(url: str, timeout_s: float) -> Address:
+    """Return what a `postgresql://` URL says; `schema` and `connections` in it are for us."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    schema = options.pop("schema", "holdfast")
+    limit = options.pop("connections", str(CONNECTIONS))
+    if not _SCHEMA.fullmatch(schema):
+        raise ConfigError(
+            f"schema={schema!r} cannot be a schema's name here",
+            hint="use lower-case letters, digits and underscores, at most 63",
+        )
+    if not limit.isdecimal() or int(limit) < LEAST_CONNECTIONS:
+        raise ConfigError(
+            f"connections={limit!r} must be a number from {LEAST_CONNECTIONS} on",
+            hint=f"without it a process has at most {CONNECTIONS}",
+        )
+    for_libpq = urlunsplit(parts._replace(query=urlencode(options, quote_via=quote)))
+    try:
+        known = conninfo_to_dict(for_libpq)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(
+            f"{_without_password(url)!r} is no PostgreSQL URL: {' '.join(str(error).split())}",
+            hint="write postgresql://user@host:port/database",
+        ) from None
+    wanted: dict[str, Any] = {**_DEFAULTS, **known}
+    if "," in str(known.get("host", "")):
+        wanted.setdefault("target_session_attrs", "read-write")
+    location = _without_password(url)
+    return Address(make_conninfo("", **wanted), schema, int(limit), location, timeout_s)
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    user, _, place = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    netloc = f"{name}{':***' if colon else ''}@{place}" if user else place
+    options = [(k, "***" if k == "password" else v) for k, v in parse_qsl(parts.query)]
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(options)))
+
+
+class Connection(psycopg.Connection[TupleRow]):
+    """A connection on which no call waits longer than `patience_s`."""
+
+    patience_s: float | None = None
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait for the server as psycopg does, and close the connection when it takes too long."""
+        patience_s = self.patience_s if timeout is None else timeout
+        started = time.monotonic()
+        try:
+            return super().wait(gen, interval, patience_s)
+        except psycopg.OperationalError as error:
+            if timeout is None and patience_s and time.monotonic() - started >= patience_s:
+                self.close()
+                raise psycopg.OperationalError(f"no answer within {patience_s:g} s") from error
+            raise
+
+
+def connect(address: Address) -> Connection:
+    """Open a connection, or raise what keeps it from being opened."""
+    try:
+        connection = Connection.connect(address.conninfo, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise _refused(error, address) from error
+    connection.patience_s = address.timeout_s
+    return connection
+
+
+def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailable:
+    """Tell what the server refuses from a server that does not answer: no code comes with either."""
+    said = " ".join(str(error).split())
+    if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", said):
+        return ConfigError(
+            f"{address.location} refuses this user: {said}",
+            code="cannot_open",
+            hint="check the user and the password in the URL, or PGUSER and PGPASSWORD",
+        )
+    if re.search(r'(database|role) ".*" does not exist', said):
+        return ConfigError(
+            f"{address.location}: {said}",
+            code="cannot_open",
+            hint="create it, or name another one in the URL",
+        )
+    return Unavailable(
+        f"{address.location} cannot be reached: {said}",
+        code="unreachable",
+        hint="check that the server runs and may be reached from here; then try again",
+    )
+
+
+class Connections:
+    """Lends connections, at most so many at a time, and keeps them for the next who asks.
+
+    One of them is kept for the writer: reads that take long do not keep a write waiting.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._start_fresh()
+
+    def _start_fresh(self) -> None:
+        self._change = threading.Condition(threading.RLock())
+        self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+        self._count = 0
+        self._reading = 0
+        self._paused = False
+
+    @contextmanager
+    def lend(self, *, to_write: bool = False) -> Iterator[Connection]:
+        """Lend a connection; one whose use failed is closed rather than lent again.
+
+        Raises `Unavailable` if none is free in time. Errors of psycopg come through untranslated.
+        """
+        connection = self._take(to_write=to_write)
+        usable = False
+        try:
+            yield connection
+            usable = not connection.closed and connection.pgconn.transaction_status == IDLE
+        finally:
+            self._give_back(connection, to_write=to_write, usable=usable)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        with self._change:
+            idle, self._idle = self._idle, []
+            self._count -= len(idle)
+        for connection in idle:
+            connection.close()
+
+    def pause(self, timeout_s: float) -> None:
+        """Lend no more, wait for those that are lent, and close every connection."""
+        with self._change:
+            self._paused = True
+            self._change.wait_for(lambda: self._count == len(self._idle), timeout_s)
+        self.close()
+
+    def resume(self) -> None:
+        """Lend again."""
+        with self._change:
+            self._paused = False
+            self._change.notify_all()
+
+    def abandon(self) -> list[Connection]:
+        """Start anew, and return the connections that were open, unclosed."""
+        open_ones = [*self._idle, *self._lent]
+        self._start_fresh()
+        return open_ones
+
+    def _take(self, *, to_write: bool) -> Connection:
+        deadline = time.monotonic() + self.address.timeout_s
+        with self._change:
+            while not self._may_lend(to_write=to_write):
+                if not self._change.wait(deadline - time.monotonic()):
+                    raise Unavailable(
+                        f"all {self.address.connections} connections to {self.address.location} "
+                        "are in use",
+                        code="connections",
+                        hint="read less at a time, or allow more with connections= in the URL",
+                    )
+            if not to_write:
+                self._reading += 1
+            while self._idle:
+                connection = self._idle.pop()
+                if _is_alive(connection):
+                    self._lent.add(connection)
+                    return connection
+                self._count -= 1
+            self._count += 1
+        try:
+            connection = connect(self.address)
+        except BaseException:
+            self._end(None, to_write=to_write)
+            raise
+        with self._change:
+            self._lent.add(connection)
+        return connection
+
+    def _may_lend(self, *, to_write: bool) -> bool:
+        if self._paused:
+            return False
+        if not to_write and self._reading >= self.address.connections - 1:
+            return False
+        return bool(self._idle) or self._count < self.address.connections
+
+    def _give_back(self, connection: Connection, *, to_write: bool, usable: bool) -> None:
+        with self._change:
+            self._lent.discard(connection)
+            usable = usable and not self._paused
+        if not usable:
+            with suppress(psycopg.Error):
+                connection.close()
+        self._end(connection if usable else None, to_write=to_write)
+
+    def _end(self, connection: Connection | None, *, to_write: bool) -> None:
+        with self._change:
+            if connection is None:
+                self._count -= 1
+            else:
+                self._idle.append(connection)
+            if not to_write:
+                self._reading -= 1
+            self._change.notify_all()
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Say whether nothing is known of the server having closed an idle connection."""
+    try:
+        readable, _, _ = select.select([connection.fileno()], [], [], 0)
+        if readable:
+            connection.pgconn.consume_input()
+    except (psycopg.Error, OSError, ValueError):
+        connection.close()
+    return not connection.closed and connection.pgconn.transaction_status == IDLE
+
+
+def never_close(connection: Connection) -> None:
+    """Leave a connection of the parent's alone: closing it would end the parent's."""
+    import ctypes  # needed in forked children only
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+@contextmanager
+def translating(address: Address) -> Iterator[None]:
+    """Let no error of psycopg through; what was being done certainly changed nothing."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise faults.translated(error, address.location) from error

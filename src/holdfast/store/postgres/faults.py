@@ -1,0 +1,100 @@
+"""PostgreSQL's errors, translated once into ours."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors
+
+from holdfast.errors import ConfigError, HoldfastError, OutcomeUnknown, Unavailable
+
+_AGAIN = (
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.LockNotAvailable,
+)
+_GOING_AWAY = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.DatabaseDropped,
+    errors.IdleInTransactionSessionTimeout,
+    errors.TooManyConnections,
+    errors.ReadOnlySqlTransaction,  # a standby: the address may soon lead to the new primary
+)
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Say whether an error says nothing of the statement, but that nobody answers it."""
+    if isinstance(error, _GOING_AWAY):
+        return True
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        # What the server says of a statement has a code; what libpq says of a connection has none.
+        return getattr(error, "sqlstate", None) is None
+    return False
+
+
+def may_be_repeated(error: BaseException) -> bool:
+    """Say whether the transaction was undone only because of others that ran beside it."""
+    return isinstance(error, _AGAIN)
+
+
+def translated(error: psycopg.Error, location: str) -> HoldfastError:
+    """Return the error for a statement that certainly changed nothing."""
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return Unavailable(
+            f"{location} may only be read",
+            code="read_only",
+            hint="it may be a standby: name the primary, or all hosts and "
+            "target_session_attrs=read-write",
+        )
+    if isinstance(error, errors.DiskFull):
+        return Unavailable(
+            f"{location} has no room left",
+            code="disk_full",
+            hint="free some space on the server's disk, then try again",
+        )
+    if isinstance(error, errors.InsufficientPrivilege):
+        return ConfigError(
+            f"{location}: {_words(error)}",
+            code="not_allowed",
+            hint="holdfast store migrate --print-sql shows what this role needs",
+        )
+    if isinstance(error, errors.UndefinedTable | errors.UndefinedFunction):
+        return ConfigError(
+            f"{location} is not what this Holdfast made: {_words(error)}",
+            code="damaged_schema",
+            hint="holdfast doctor shows the schema's version; restore it from a backup",
+        )
+    if isinstance(error, errors.InvalidPassword | errors.InvalidAuthorizationSpecification):
+        return ConfigError(
+            f"{location} refuses this user: {_words(error)}",
+            code="cannot_open",
+            hint="check the user and the password in the URL, or PGUSER and PGPASSWORD",
+        )
+    if isinstance(error, errors.InvalidCatalogName):
+        return ConfigError(
+            f"{location}: {_words(error)}",
+            code="cannot_open",
+            hint="create the database, or name another one in the URL",
+        )
+    if is_connection_lost(error):
+        return Unavailable(
+            f"{location} cannot be reached: {_words(error)}",
+            code="unreachable",
+            hint="check that the server runs and may be reached from here; then try again",
+        )
+    return Unavailable(f"{location}: {_words(error)}", retryable=may_be_repeated(error))
+
+
+def unknown_outcome(error: BaseException, location: str) -> OutcomeUnknown:
+    """Return the error for a commit that was sent and never answered, however often asked for."""
+    return OutcomeUnknown(
+        f"the connection to {location} was lost while committing, and it could not be asked "
+        f"what became of it: {_words(error)}",
+        code="connection_lost",
+    )
+
+
+def _words(error: BaseException) -> str:
+    diagnosis = getattr(error, "diag", None)
+    return (diagnosis and diagnosis.message_primary) or " ".join(str(error).split())

@@ -1,0 +1,283 @@
+-- commit: A batch of writes that only append; see `commit_v1` in the schema.
+SELECT pk, revision, history_revision, interrupted
+  FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+                          %s, %s, %s, %s, %s, %s, %s, %s);
+
+-- set_tenant: Whose rows this transaction is about, for row-level security.
+SELECT set_config('holdfast.tenant', %s, true);
+
+-- lock_sessions: The sessions of a batch, each locked, in the order that all batches keep.
+SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,
+       s.created, s.updated, s.rank, s.title, s.user_id, s.agent_name, s.meta, s.labels,
+       s.fence, s.lease_until, s.lease_ttl, s.lease_owner, s.open_turn,
+       s.open_attempt, s.turn_status, s.interrupt_fence
+  FROM holdfast.sessions s
+ WHERE (s.shard, s.tenant, s.id) IN (
+           SELECT w.shard, %s, w.id FROM unnest(%s::bigint[], %s::text[]) AS w (shard, id))
+ ORDER BY s.id FOR UPDATE;
+
+-- now: The database's time, in milliseconds.
+SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+
+-- recorded_keys: What the keys of a batch recorded.
+SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
+  FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::boolean[]) AS w (shard, id, key, invented)
+  JOIN holdfast.sessions s ON s.shard = w.shard AND s.tenant = %s AND s.id = w.id
+  JOIN holdfast.keys k ON k.shard = w.shard AND k.session = s.pk
+                      AND k.key = w.key AND k.invented = w.invented;
+
+-- new_key: A session's key that none had before.
+SELECT nextval('holdfast.session_keys');
+
+-- put_sessions: The rows of a batch's sessions, new or changed; a rank of 0 asks for the next one.
+INSERT INTO holdfast.sessions AS s (
+       shard, pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn, open_attempt,
+       turn_status, interrupt_fence)
+SELECT shard, pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, CASE WHEN rank = 0 THEN nextval('holdfast.ranks') ELSE rank END,
+       title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn, open_attempt,
+       turn_status, interrupt_fence
+  FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
+              %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+              %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+              %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[],
+              %s::text[], %s::bigint[])
+       AS new (shard, pk, tenant, id, revision, history_revision, base, floor, message_count,
+               created, updated, rank, title, user_id, agent_name, meta, labels,
+               fence, lease_until, lease_ttl, lease_owner, open_turn, open_attempt,
+               turn_status, interrupt_fence)
+    ON CONFLICT (shard, tenant, id) DO UPDATE
+   SET revision = excluded.revision, history_revision = excluded.history_revision,
+       base = excluded.base, floor = excluded.floor, message_count = excluded.message_count,
+       updated = excluded.updated, rank = excluded.rank, title = excluded.title,
+       user_id = excluded.user_id, agent_name = excluded.agent_name, meta = excluded.meta,
+       labels = excluded.labels, fence = excluded.fence, lease_until = excluded.lease_until,
+       lease_ttl = excluded.lease_ttl, lease_owner = excluded.lease_owner,
+       open_turn = excluded.open_turn, open_attempt = excluded.open_attempt,
+       turn_status = excluded.turn_status, interrupt_fence = excluded.interrupt_fence,
+       stale = s.stale OR excluded.history_revision > s.history_revision
+ WHERE s.pk = excluded.pk
+RETURNING s.pk;
+
+-- insert_messages: Message and reset entries.
+INSERT INTO holdfast.messages (
+       shard, tenant, revision, kind, ordinal, turn, attempt, at, payload, crc)
+SELECT shard, %s, revision, kind, ordinal, turn, attempt, at, payload, crc
+  FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::text[], %s::bigint[],
+              %s::bigint[], %s::text[], %s::bigint[])
+       AS new (shard, revision, kind, ordinal, turn, attempt, at, payload, crc);
+
+-- insert_activity: All other entries; they take the same values as a message entry.
+INSERT INTO holdfast.activity (
+       shard, tenant, revision, kind, turn, attempt, at, payload, crc)
+SELECT shard, %s, revision, kind, turn, attempt, at, payload, crc
+  FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::text[], %s::bigint[],
+              %s::bigint[], %s::text[], %s::bigint[])
+       AS new (shard, revision, kind, ordinal, turn, attempt, at, payload, crc);
+
+-- put_keys: Keys and what their writes came to.
+INSERT INTO holdfast.keys (
+       shard, tenant, session, key, invented, kind, revision, kept, turn, write, at)
+SELECT shard, %s, session, key, invented, kind, revision, kept, turn, write, %s
+  FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::boolean[], %s::text[], %s::bigint[],
+              %s::bigint[], %s::text[], %s::text[])
+       AS new (shard, session, key, invented, kind, revision, kept, turn, write)
+    ON CONFLICT (shard, session, key, invented) DO UPDATE
+   SET revision = excluded.revision, write = excluded.write, at = excluded.at;
+
+-- messages_after: The message entries above a revision, to be carried over by a rewrite.
+SELECT revision, kind, ordinal, turn, attempt, at, convert_to(payload, 'UTF8'), crc
+  FROM holdfast.messages
+ WHERE shard = %s AND revision > %s AND revision <= %s AND kind = 'message' ORDER BY revision;
+
+-- resets_after: The resets above a revision: each ended a generation, which may be purged.
+SELECT revision, kind, ordinal, turn, attempt, at, convert_to(payload, 'UTF8'), crc
+  FROM holdfast.messages
+ WHERE shard = %s AND revision > %s AND revision <= %s AND kind = 'reset' ORDER BY revision;
+
+-- turn_rows: The turn entries of one turn, in order.
+SELECT revision, kind, 0::bigint, turn, attempt, at, convert_to(payload, 'UTF8'), crc
+  FROM holdfast.activity
+ WHERE shard = %s AND kind = 'turn' AND turn = %s AND revision > %s AND revision <= %s
+ ORDER BY revision;
+
+-- all_turn_rows: The turn entries of a session, in order.
+SELECT revision, kind, 0::bigint, turn, attempt, at, convert_to(payload, 'UTF8'), crc
+  FROM holdfast.activity
+ WHERE shard = %s AND kind = 'turn' AND revision > %s AND revision <= %s ORDER BY revision;
+
+-- log: The entries above a revision of both tables, in order.
+(SELECT revision, kind, ordinal, turn, attempt, at, convert_to(payload, 'UTF8'), crc
+   FROM holdfast.messages WHERE shard = %s AND revision > %s AND revision <= %s
+  ORDER BY revision LIMIT %s)
+UNION ALL
+(SELECT revision, kind, 0::bigint, turn, attempt, at, convert_to(payload, 'UTF8'), crc
+   FROM holdfast.activity WHERE shard = %s AND revision > %s AND revision <= %s
+  ORDER BY revision LIMIT %s)
+ ORDER BY 1 LIMIT %s;
+
+-- waiting: Who waits for a turn of a batch's sessions.
+SELECT t.session, t.id, t.number, t.expires
+  FROM holdfast.sessions s JOIN holdfast.waiters t ON t.shard = s.shard AND t.session = s.pk
+ WHERE (s.shard, s.tenant, s.id) IN (
+           SELECT w.shard, %s, w.id FROM unnest(%s::bigint[], %s::text[]) AS w (shard, id));
+
+-- count_waiters: How many wait for a session's turn.
+SELECT count(*)
+  FROM holdfast.sessions s JOIN holdfast.waiters w ON w.shard = s.shard AND w.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s;
+
+-- put_ticket: A place in the line, taken or renewed.
+INSERT INTO holdfast.waiters (shard, tenant, session, id, number, expires)
+VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (shard, session, id) DO UPDATE SET expires = excluded.expires;
+
+-- drop_tickets: A place that is not needed any more, and those that lapsed.
+DELETE FROM holdfast.waiters WHERE shard = %s AND session = %s AND (id = %s OR expires <= %s);
+
+-- delete_deltas: Streamed text of turns that were closed long ago.
+DELETE FROM holdfast.activity
+ WHERE shard = %s AND kind = 'delta' AND revision > %s AND revision <= %s;
+
+-- delete_messages: A session that goes takes its messages; a purge takes those below a floor.
+DELETE FROM holdfast.messages WHERE shard = %s AND revision > %s AND revision <= %s;
+
+-- delete_activity: A session that goes takes its activity.
+DELETE FROM holdfast.activity WHERE shard = %s AND revision > %s AND revision <= %s;
+
+-- delete_keys: A session that goes takes its keys.
+DELETE FROM holdfast.keys WHERE shard = %s AND session = %s;
+
+-- delete_waiters: A session that goes takes its line.
+DELETE FROM holdfast.waiters WHERE shard = %s AND session = %s;
+
+-- delete_session: A session that goes.
+DELETE FROM holdfast.sessions WHERE shard = %s AND tenant = %s AND pk = %s;
+
+-- session: One session by its tenant and id.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
+  FROM holdfast.sessions WHERE shard = %s AND tenant = %s AND id = %s;
+
+-- current_history: The message entries of a session's current generation, oldest first.
+SELECT m.revision, convert_to(m.payload, 'UTF8'), m.crc
+  FROM holdfast.sessions s
+  JOIN holdfast.messages m ON m.shard = s.shard AND m.revision > s.base AND m.revision <= s.revision
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s
+ ORDER BY m.revision;
+
+-- history: The message entries of a generation up to a revision, oldest first.
+SELECT revision, convert_to(payload, 'UTF8'), crc
+  FROM holdfast.messages WHERE shard = %s AND revision > %s AND revision <= %s ORDER BY revision;
+
+-- history_backwards: The newest of them, at most so many.
+SELECT revision, ordinal, convert_to(payload, 'UTF8'), crc
+  FROM holdfast.messages WHERE shard = %s AND revision > %s AND revision <= %s
+ ORDER BY revision DESC LIMIT %s;
+
+-- resets_until: The last two resets at or before a revision; one may be the commit it lies in.
+SELECT revision, ordinal
+  FROM holdfast.messages
+ WHERE shard = %s AND revision > %s AND revision <= %s AND kind = 'reset'
+ ORDER BY revision DESC LIMIT 2;
+
+-- open_turns: A tenant's sessions with a turn that is running or waiting.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
+  FROM holdfast.sessions WHERE tenant = %s AND open_turn IS NOT NULL ORDER BY id;
+
+-- list_sessions: A tenant's sessions, newest first, below a place.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
+  FROM holdfast.sessions
+ WHERE tenant = %s AND (rank, pk) < (%s, %s)
+ ORDER BY rank DESC, pk DESC LIMIT %s;
+
+-- list_user_sessions: The same for one user, and perhaps one agent.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
+  FROM holdfast.sessions
+ WHERE tenant = %s AND (rank, pk) < (%s, %s) AND user_id = %s
+   AND (%s::text IS NULL OR agent_name = %s)
+ ORDER BY rank DESC, pk DESC LIMIT %s;
+
+-- list_agent_sessions: The same for one agent.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
+  FROM holdfast.sessions
+ WHERE tenant = %s AND (rank, pk) < (%s, %s) AND agent_name = %s
+ ORDER BY rank DESC, pk DESC LIMIT %s;
+
+-- sessions_after: A tenant's sessions by key, to walk over all of them.
+SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
+       created, updated, rank, title, user_id, agent_name, meta, labels,
+       fence, lease_until, lease_ttl, lease_owner, open_turn,
+       open_attempt, turn_status, interrupt_fence
+  FROM holdfast.sessions WHERE tenant = %s AND pk > %s ORDER BY pk LIMIT %s;
+
+-- count_sessions: How many sessions a tenant has, current messages, and first generations.
+SELECT count(*), coalesce(sum(message_count), 0)::bigint, count(*) FILTER (WHERE floor = pk << 32)
+  FROM holdfast.sessions WHERE tenant = %s;
+
+-- count_session: The same for one session.
+SELECT count(*), coalesce(sum(message_count), 0)::bigint, count(*) FILTER (WHERE floor = pk << 32)
+  FROM holdfast.sessions WHERE tenant = %s AND shard = %s AND id = %s;
+
+-- count_messages: How many message entries and resets a tenant has.
+SELECT count(*), count(*) FILTER (WHERE kind = 'reset') FROM holdfast.messages WHERE tenant = %s;
+
+-- count_session_messages: The same for one session.
+SELECT count(*), count(*) FILTER (WHERE m.kind = 'reset')
+  FROM holdfast.sessions s
+  JOIN holdfast.messages m ON m.shard = s.shard AND m.revision > s.pk << 32
+                          AND m.revision <= s.revision
+ WHERE s.tenant = %s AND s.shard = %s AND s.id = %s;
+
+-- count_activity: How many other entries a tenant has.
+SELECT count(*) FROM holdfast.activity WHERE tenant = %s;
+
+-- count_session_activity: The same for one session.
+SELECT count(*)
+  FROM holdfast.sessions s
+  JOIN holdfast.activity a ON a.shard = s.shard AND a.revision > s.pk << 32
+                          AND a.revision <= s.revision
+ WHERE s.tenant = %s AND s.shard = %s AND s.id = %s;
+
+-- usages: What a tenant's model calls used, session by session.
+SELECT a.revision, a.kind, 0::bigint, a.turn, a.attempt, a.at, convert_to(a.payload, 'UTF8'), a.crc
+  FROM holdfast.activity a
+ WHERE a.tenant = %s AND a.kind = 'usage' ORDER BY a.revision;
+
+-- session_usages: The same for one session.
+SELECT a.revision, a.kind, 0::bigint, a.turn, a.attempt, a.at, convert_to(a.payload, 'UTF8'), a.crc
+  FROM holdfast.sessions s
+  JOIN holdfast.activity a ON a.shard = s.shard AND a.kind = 'usage' AND a.revision > s.pk << 32
+                          AND a.revision <= s.revision
+ WHERE s.tenant = %s AND s.shard = %s AND s.id = %s ORDER BY a.revision;
+
+-- size: How many bytes the store's tables and indexes take.
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relkind IN ('r', 'p');
+
+-- tenants: Every tenant that has a session.
+SELECT DISTINCT tenant FROM holdfast.sessions ORDER BY tenant;
+
+-- forget_invented: Invented keys that nobody can send again, some of them.
+DELETE FROM holdfast.keys k
+ WHERE k.ctid = ANY (ARRAY(
+           SELECT ctid FROM holdfast.keys
+            WHERE tenant = %s AND invented AND at < %s LIMIT %s));

@@ -1,0 +1,195 @@
+"""Hears of other processes' commits, and tells them of ours.
+
+A notification is only a hint: it is sent after a commit and apart from it, at most once in a while
+for all commits of a process, and whoever hears it reads again. One connection listens, while
+somebody waits. Where notifications do not arrive, as behind a proxy that lends connections for one
+transaction at a time, there is news at regular times instead.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from contextlib import ExitStack, suppress
+
+import psycopg
+
+from holdfast.store.postgres.connections import Connection, Connections
+
+NOTIFY_S = 0.005
+"""Commits that follow each other faster are told together."""
+
+POLL_S = 0.05
+"""How often there may be news where notifications do not arrive."""
+
+PROBE_S = 1.0
+"""A notification of our own that takes longer does not arrive."""
+
+PROBE_AGAIN_S = 60.0
+IDLE_S = 1.0
+
+
+class Watcher:
+    """Waits for news from any process; one thread at a time."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._channel = f"{connections.address.schema}_news"
+        self._held = ExitStack()
+        self._connection: Connection | None = None
+        self._waits = False
+        self._lock = threading.Lock()
+        self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._probe_again_at = 0.0
+
+    @property
+    def polls(self) -> bool:
+        """Whether notifications were found not to arrive."""
+        return self._connection is None and self._probe_again_at > 0
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something may have been committed, or when time is up."""
+        self._waits = True
+        try:
+            self._wait(timeout_s)
+        except psycopg.Error:
+            self._stop()  # it is opened again by the next wait
+            raise
+        finally:
+            self._waits = False
+
+    def _wait(self, timeout_s: float) -> None:
+        if self._connection is None and time.monotonic() >= self._probe_again_at:
+            self._listen()
+        connection = self._connection
+        if connection is None:
+            timeout_s = min(timeout_s, POLL_S)
+        woken, _ = self._wakers()
+        with selectors.DefaultSelector() as selector:
+            selector.register(woken, selectors.EVENT_READ)
+            if connection is not None:
+                selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.select(timeout_s)
+        with suppress(BlockingIOError):
+            woken.recv(4096)
+        if connection is not None:
+            connection.pgconn.consume_input()
+            while connection.pgconn.notifies() is not None:
+                pass
+
+    def wake(self) -> None:
+        """Let `wait` return now, from another thread."""
+        _, waker = self._wakers()
+        with suppress(OSError):
+            waker.send(b"\0")
+
+    def wake_if_waiting(self) -> None:
+        """The same, where it costs nothing if nobody waits."""
+        if self._waits:
+            self.wake()
+
+    def close(self) -> None:
+        """Let go of everything; it opens again when it is used."""
+        self._stop()
+        with self._lock:
+            pair, self._pair = self._pair, None
+        for one in pair or ():
+            one.close()
+
+    def _stop(self) -> None:
+        """Stop listening."""
+        self._connection = None
+        with suppress(psycopg.Error):
+            self._held.close()
+
+    def _wakers(self) -> tuple[socket.socket, socket.socket]:
+        with self._lock:
+            if self._pair is None:
+                self._pair = socket.socketpair()
+                for one in self._pair:
+                    one.settimeout(0)
+            return self._pair
+
+    def _listen(self) -> None:
+        connection = self._held.enter_context(self._connections.lend())
+        connection.execute(f"LISTEN {self._channel}")
+        if self._hears(connection):
+            self._connection = connection
+        else:
+            self._stop()
+            self._probe_again_at = time.monotonic() + PROBE_AGAIN_S
+
+    def _hears(self, connection: Connection) -> bool:
+        """Say whether a notification that another connection sends arrives."""
+        with self._connections.lend() as other:
+            other.execute(f"NOTIFY {self._channel}")
+        deadline = time.monotonic() + PROBE_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            with selectors.DefaultSelector() as selector:
+                selector.register(connection.fileno(), selectors.EVENT_READ)
+                selector.select(left_s)
+            connection.pgconn.consume_input()
+            if connection.pgconn.notifies() is not None:
+                return True
+        return False
+
+
+class Notifier:
+    """Tells other processes that this one has committed, on a thread of its own."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._statement = f"NOTIFY {connections.address.schema}_news"
+        self._start_fresh()
+
+    def _start_fresh(self) -> None:
+        self._change = threading.Condition(threading.RLock())
+        self._due = False
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def tell(self) -> None:
+        """Tell it soon, and return at once."""
+        with self._change:
+            if self._due or self._closed:
+                return
+            self._due = True
+            self._change.notify()
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="holdfast-notifier", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def close(self) -> None:
+        """Tell what is still to be told, and end the thread."""
+        with self._change:
+            self._closed = True
+            self._change.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(PROBE_S)
+        with self._change:
+            self._closed = False
+
+    def after_fork_in_child(self) -> None:
+        """Start anew: the thread is not here."""
+        self._start_fresh()
+
+    def _run(self) -> None:
+        with self._change:
+            if self._thread not in (None, threading.current_thread()):
+                return
+            self._thread = threading.current_thread()
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._due or self._closed, IDLE_S)
+                if not self._due:
+                    self._thread = None
+                    return
+                self._due = False
+            # Whoever cannot be told reads again when its own wait is over.
+            with suppress(Exception), self._connections.lend() as connection:
+                connection.execute(self._statement)
+            time.sleep(NOTIFY_S)

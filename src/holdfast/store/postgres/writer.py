@@ -1,0 +1,236 @@
+"""Commits batches: what only appends in one round trip, whatever is left by the rules.
+
+Every write has a key: the caller's or an invented one. So when a connection is cut after a commit
+was sent, the batch is sent again on another one, and each write happens once, whichever of the two
+the server had done. Only when nobody answers for as long as a call may take is the outcome unknown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+
+import psycopg
+
+from holdfast.errors import Unavailable
+from holdfast.model.write import Write
+from holdfast.store.backend import Outcome
+from holdfast.store.postgres import faults
+from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.store.postgres.plain import Stamped, answer, is_plain, parameters
+from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.transaction import Raced, Transaction
+from holdfast.store.sources import Sources
+
+PAUSE_S = 0.05
+MAX_PAUSE_S = 1.0
+AWAY_S = 10.0
+"""How long writes wait for a server that does not answer, before they are refused."""
+
+RACES = 10
+"""How often a transaction is tried that others, who ran beside it, caused to be undone."""
+
+
+class Writer:
+    """Does batches of writes, each write once."""
+
+    def __init__(self, connections: Connections, sources: Sources) -> None:
+        self._connections = connections
+        self._sources = sources
+        self._address = connections.address
+        self._held = ExitStack()
+        self._connection: Connection | None = None
+        self._failing_since: float | None = None
+
+    def begin(self, *, wait: bool) -> bool:
+        """Get hold of a connection; false if the server does not answer, but may do so soon.
+
+        A server that stays away for `AWAY_S` is `Unavailable`, until it answers again.
+        """
+        self.finish()  # what an interrupt left open
+        try:
+            self._connect()
+        except Unavailable:
+            now = self._sources.monotonic_s()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since > min(AWAY_S, self._address.timeout_s / 2):
+                raise
+            if wait:
+                time.sleep(PAUSE_S)
+            return False
+        self._failing_since = None
+        return True
+
+    def finish(self) -> None:
+        """Let go of the connection."""
+        self._connection = None
+        self._held.close()
+
+    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do the writes, those of one session in their order; all durable when this returns."""
+        new_id = self._sources.new_id
+        batch = _Batch([Stamped(write, f"w_{new_id()}") for write in writes])
+        deadline = time.monotonic() + self._address.timeout_s
+        pause_s = PAUSE_S
+        while True:
+            try:
+                self._commit(self._connection or self._connect(), batch)
+                return batch.outcomes()
+            except Unavailable as error:
+                failure: Exception = error
+            except psycopg.Error as error:
+                if not faults.is_connection_lost(error):
+                    raise faults.translated(error, self._address.location) from error
+                failure = error
+            self.finish()
+            self._connections.close()  # what is kept for later use led to the server that is gone
+            if time.monotonic() + pause_s > deadline:
+                raise faults.unknown_outcome(failure, self._address.location) from failure
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def _connect(self) -> Connection:
+        self._connection = self._held.enter_context(self._connections.lend(to_write=True))
+        return self._connection
+
+    def _commit(self, connection: Connection, batch: _Batch) -> None:
+        for tenant, open_ones in batch.by_tenant():
+            plain, rest = _parted(open_ones)
+            if plain:
+                rest = _in_order(open_ones, rest + self._append(connection, tenant, plain, batch))
+            if rest:
+                self._decide(connection, tenant, rest, batch)
+
+    def _append(
+        self, connection: Connection, tenant: str, plain: Sequence[Stamped], batch: _Batch
+    ) -> list[Stamped]:
+        """Let the server do what it can; return the writes that the rules have to decide."""
+        values = parameters(tenant, self._now(), plain)
+        try:
+            found = connection.execute(self._statement("commit"), values, binary=True).fetchall()
+        except psycopg.Error as error:
+            if faults.is_connection_lost(error):
+                raise
+            return list(plain)  # undone as a whole: each has to show by itself what it is
+        left: list[Stamped] = []
+        for stamped, (key, revision, history, interrupted) in zip(plain, found, strict=True):
+            if key is None:
+                left.append(stamped)
+            else:
+                batch.settle(
+                    stamped, answer(stamped.write, revision, history, interrupted=interrupted)
+                )
+        return left
+
+    def _decide(
+        self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
+    ) -> None:
+        """Let the rules decide writes in one transaction, or each in its own if that fails."""
+        try:
+            self._in_transaction(connection, tenant, rest, batch)
+        except psycopg.Error as error:
+            if faults.is_connection_lost(error):
+                raise
+            if len(rest) == 1:
+                batch.settle(rest[0], faults.translated(error, self._address.location))
+                return
+            for stamped in rest:
+                self._decide(connection, tenant, [stamped], batch)
+
+    def _in_transaction(
+        self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
+    ) -> None:
+        earlier = batch.decided
+        for attempt in range(1, RACES + 1):
+            schema = self._address.schema
+            transaction = Transaction(connection, schema, tenant, self._now(), earlier)
+            try:
+                outcomes = transaction.decide_all(rest)
+                batch.remember(rest, outcomes)
+                transaction.commit()
+            except (psycopg.Error, Raced) as error:
+                if faults.is_connection_lost(error):
+                    raise
+                transaction.roll_back()
+                batch.decided = earlier
+                if isinstance(error, psycopg.Error) and not faults.may_be_repeated(error):
+                    raise
+                if attempt == RACES:
+                    for stamped in rest:
+                        batch.settle(stamped, _contended(stamped, error))
+                    return
+            except BaseException:
+                transaction.roll_back()
+                raise
+            else:
+                for stamped, outcome in zip(rest, outcomes, strict=True):
+                    batch.settle(stamped, outcome)
+                return
+
+    def _statement(self, name: str) -> str:
+        return queries(self._address.schema)[name]
+
+    def _now(self) -> int | None:
+        return None if self._sources.real_time else self._sources.now_ms()
+
+
+class _Batch:
+    """The writes of a batch, and what is known of each."""
+
+    def __init__(self, stamped: Sequence[Stamped]) -> None:
+        self.decided: dict[str, Outcome] = {}
+        self._all = stamped
+        self._settled: dict[str, Outcome] = {}
+
+    def by_tenant(self) -> Iterator[tuple[str, list[Stamped]]]:
+        """Yield the writes that are not settled, tenant by tenant, in the order of locking."""
+        open_ones = [stamped for stamped in self._all if stamped.id not in self._settled]
+        open_ones.sort(key=lambda stamped: (stamped.write.tenant, stamped.write.session_id))
+        for tenant, found in groupby(open_ones, key=lambda stamped: stamped.write.tenant):
+            yield tenant, list(found)
+
+    def remember(self, batch: Sequence[Stamped], outcomes: Sequence[Outcome]) -> None:
+        """Keep what a transaction that is about to be committed says, should no answer come."""
+        known = zip([stamped.id for stamped in batch], outcomes, strict=True)
+        self.decided = {**self.decided, **dict(known)}
+
+    def settle(self, stamped: Stamped, outcome: Outcome) -> None:
+        """Keep what a write came to."""
+        self._settled[stamped.id] = outcome
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what the writes came to, in the order of the batch."""
+        return [self._settled[stamped.id] for stamped in self._all]
+
+
+def _parted(batch: Sequence[Stamped]) -> tuple[list[Stamped], list[Stamped]]:
+    """Part the writes that only append from the others, and from what follows those."""
+    plain: list[Stamped] = []
+    rest: list[Stamped] = []
+    decided: set[str] = set()
+    for stamped in batch:
+        session_id = stamped.write.session_id
+        if session_id not in decided and is_plain(stamped.write):
+            plain.append(stamped)
+        else:
+            decided.add(session_id)
+            rest.append(stamped)
+    return plain, rest
+
+
+def _in_order(batch: Sequence[Stamped], some: Sequence[Stamped]) -> list[Stamped]:
+    wanted = {stamped.id for stamped in some}
+    return [stamped for stamped in batch if stamped.id in wanted]
+
+
+def _contended(stamped: Stamped, error: BaseException) -> Unavailable:
+    failure = Unavailable(
+        f"session {stamped.write.session_id!r} was changed by others each time it was to be "
+        f"written, {RACES} times; nothing was written",
+        code="contended",
+        hint="try again",
+    )
+    failure.__cause__ = error
+    return failure
