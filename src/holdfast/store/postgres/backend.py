@@ -22,7 +22,7 @@ from holdfast.store.backend import (
     Outcome,
     SchemaState,
 )
-from holdfast.store.postgres import faults, preparing
+from holdfast.store.postgres import faults, preparing, searching
 from holdfast.store.postgres.connections import Address, Connections, never_close
 from holdfast.store.postgres.readers import Readers, Snapshot
 from holdfast.store.postgres.sharding import shard_of
@@ -208,11 +208,13 @@ class PostgresBackend:
 
     def lacking(self, tenant: str) -> int:
         """Return about how many entries the search index lacks."""
-        return 0
+        with self._readers.snapshot(tenant) as snapshot:
+            return searching.lacking(snapshot)
 
     def search(self, wanted: Search) -> list[Found]:
         """Return the messages that fit a query best, indexed or not."""
-        raise NotImplementedError
+        with self._readers.snapshot(wanted.tenant) as snapshot:
+            return searching.search(snapshot, wanted)
 
     def check(self) -> list[str]:
         """Return nothing: PostgreSQL says of a damaged page when it reads it."""

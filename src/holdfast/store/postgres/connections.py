@@ -121,7 +121,7 @@ def connect(address: Address) -> Connection:
 
 
 def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailable:
-    """Tell what the server refuses from a server that does not answer: no code comes with either."""
+    """Tell what a server refuses from a server that does not answer: neither comes with a code."""
     said = " ".join(str(error).split())
     if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", said):
         return ConfigError(

@@ -154,6 +154,9 @@ DELETE FROM holdfast.keys WHERE shard = %s AND session = %s;
 -- delete_waiters: A session that goes takes its line.
 DELETE FROM holdfast.waiters WHERE shard = %s AND session = %s;
 
+-- delete_searched: What the search index has of it.
+DELETE FROM holdfast.searched WHERE shard = %s AND revision > %s AND revision <= %s;
+
 -- delete_session: A session that goes.
 DELETE FROM holdfast.sessions WHERE shard = %s AND tenant = %s AND pk = %s;
 
@@ -281,3 +284,62 @@ DELETE FROM holdfast.keys k
  WHERE k.ctid = ANY (ARRAY(
            SELECT ctid FROM holdfast.keys
             WHERE tenant = %s AND invented AND at < %s LIMIT %s));
+
+-- lacking: About how many entries the search index lacks.
+SELECT coalesce(sum(greatest(1, history_revision - greatest(indexed, base))), 0)::bigint
+  FROM holdfast.sessions WHERE tenant = %s AND stale;
+
+-- next_stale: Sessions that the search index lacks something of, and that nobody writes just now.
+SELECT shard, pk FROM holdfast.sessions
+ WHERE tenant = %s AND stale AND pk > %s ORDER BY pk LIMIT %s;
+
+-- lock_stale: One of them.
+SELECT shard, pk, base, history_revision, indexed, indexed_messages, indexed_words
+  FROM holdfast.sessions WHERE shard = %s AND tenant = %s AND pk = %s AND stale
+   FOR UPDATE SKIP LOCKED;
+
+-- loose_commit: What is derived need not be on the disk before it is answered.
+SELECT set_config('synchronous_commit', 'off', true);
+
+-- unindexed_entries: Message entries of a session between two revisions.
+SELECT revision, at, convert_to(payload, 'UTF8'), crc
+  FROM holdfast.messages
+ WHERE shard = %s AND revision > %s AND revision <= %s AND kind = 'message'
+ ORDER BY revision LIMIT %s;
+
+-- put_searched: Messages and their words, which come as one text each.
+INSERT INTO holdfast.searched (shard, tenant, revision, place, at, words, terms)
+SELECT %s, %s, revision, place, at, words, array_to_tsvector(string_to_array(terms, ' '))
+  FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
+       AS new (revision, place, at, words, terms)
+    ON CONFLICT DO NOTHING;
+
+-- set_indexed: Up to where the search index has a session.
+UPDATE holdfast.sessions
+   SET indexed = %s, indexed_messages = %s, indexed_words = %s, stale = history_revision > %s
+ WHERE shard = %s AND tenant = %s AND pk = %s;
+
+-- stale_sessions: Sessions of which the search index lacks something, and from where on.
+SELECT shard, id, greatest(indexed, base), history_revision
+  FROM holdfast.sessions
+ WHERE tenant = %s AND stale AND (%s::text IS NULL OR user_id = %s);
+
+-- search: The messages that the index finds: they have all the words.
+SELECT s.shard, s.id, p.revision, p.place, p.at
+  FROM holdfast.searched p
+  JOIN holdfast.sessions s ON s.tenant = p.tenant AND s.pk = p.revision >> 32
+                          AND p.revision > s.base
+ WHERE p.tenant = %s AND (p.terms @@ %s::tsquery OR p.terms IS NULL)
+   AND (%s::text IS NULL OR s.user_id = %s);
+
+-- found_entries: The entries that they stand in.
+SELECT m.revision, convert_to(m.payload, 'UTF8'), m.crc
+  FROM unnest(%s::bigint[], %s::bigint[]) AS w (shard, revision)
+  JOIN holdfast.messages m ON m.shard = w.shard AND m.revision = w.revision;
+
+-- count_indexed: How many messages the index has, and how many words they have.
+SELECT coalesce(sum(indexed_messages), 0)::bigint, coalesce(sum(indexed_words), 0)::bigint
+  FROM holdfast.sessions WHERE tenant = %s AND indexed_messages > 0;
+
+-- count_holding: How many messages in the index have all words of a phrase.
+SELECT count(*) FROM holdfast.searched WHERE tenant = %s AND terms @@ %s::tsquery;

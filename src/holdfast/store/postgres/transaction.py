@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import Deletion, Purge
 from holdfast.model.entry import EntryKind, LogRow
-from holdfast.model.search import Indexed
 from holdfast.model.session import SessionRow, new_session
 from holdfast.model.turn import Ticket
 from holdfast.model.write import KeyRow, WriteKind
@@ -120,8 +119,6 @@ class Transaction:
 
     def _decide(self, stamped: Stamped) -> Outcome:
         write = stamped.write
-        if write.kind is WriteKind.INDEX:
-            return Indexed(0, complete=True)
         session = self._sessions[write.session_id]
         if write.kind is WriteKind.DELETE:
             return self._delete(stamped, session)
@@ -199,7 +196,7 @@ class Transaction:
             return self._earlier.get(stamped.id) or Deletion(existed=False, erasure="none")
         self._flush()
         shard = self._shards[session.pk]
-        for table in ("messages", "activity"):
+        for table in ("messages", "activity", "searched"):
             self._execute(f"delete_{table}", shard, session.start, session.revision)
         for table in ("keys", "waiters"):
             self._execute(f"delete_{table}", shard, session.pk)
@@ -213,7 +210,8 @@ class Transaction:
         """Remove what lies below a session's new floor."""
         self._flush()
         shard = self._shards[session.pk]
-        self._execute("delete_messages", shard, session.start, session.floor - 1)
+        for table in ("messages", "searched"):
+            self._execute(f"delete_{table}", shard, session.start, session.floor - 1)
 
     # What the rules ask
 

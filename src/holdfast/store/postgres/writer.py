@@ -15,10 +15,11 @@ from itertools import groupby
 import psycopg
 
 from holdfast.errors import Unavailable
-from holdfast.model.write import Write
+from holdfast.model.write import Write, WriteKind
 from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
 from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.store.postgres.indexing import fill
 from holdfast.store.postgres.plain import Stamped, answer, is_plain, parameters
 from holdfast.store.postgres.queries import queries
 from holdfast.store.postgres.transaction import Raced, Transaction
@@ -97,11 +98,22 @@ class Writer:
 
     def _commit(self, connection: Connection, batch: _Batch) -> None:
         for tenant, open_ones in batch.by_tenant():
-            plain, rest = _parted(open_ones)
+            for stamped in open_ones:
+                if stamped.write.kind is WriteKind.INDEX:
+                    batch.settle(stamped, self._index(connection, tenant))
+            plain, rest = _parted([s for s in open_ones if s.write.kind is not WriteKind.INDEX])
             if plain:
                 rest = _in_order(open_ones, rest + self._append(connection, tenant, plain, batch))
             if rest:
                 self._decide(connection, tenant, rest, batch)
+
+    def _index(self, connection: Connection, tenant: str) -> Outcome:
+        try:
+            return fill(connection, self._address.schema, tenant)
+        except psycopg.Error as error:
+            if faults.is_connection_lost(error):
+                raise
+            return faults.translated(error, self._address.location)
 
     def _append(
         self, connection: Connection, tenant: str, plain: Sequence[Stamped], batch: _Batch

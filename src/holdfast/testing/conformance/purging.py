@@ -19,7 +19,7 @@ HOUR_MS = 3_600_000
 class Purging(Conformance):
     """`purge` removes whole generations below the current one, and nothing besides."""
 
-    def test_purge(self, store: SessionStore) -> None:
+    def test_purge(self, subject: Subject, store: SessionStore) -> None:
         """The current history, metadata, labels and keys stay; what was before is gone."""
         store.create_session("s", title="T", metadata={"a": 1})
         past: list[int | str] = [store.add_messages("s", users("a b"), key="k").revision]
@@ -29,7 +29,7 @@ class Purging(Conformance):
         store.set_chat_history("s", users("d e"))
         store.add_messages("s", users("f"))
         current, before = store.get_messages("s"), store.get_session("s")
-        assert store.purge("s") == Purge(1, 2, 3, "done")
+        assert store.purge("s") == Purge(1, 2, 3, subject.erased)
         assert store.get_messages("s") == current
         assert store.get_session("s") == before
         assert [entry.kind for entry in store.read_entries("s")] == [
@@ -86,14 +86,16 @@ class Purging(Conformance):
             subject.script.advance(HOUR_MS)
         # a ended two hours ago, b one hour ago; c is current
         nearly = timedelta(hours=2, milliseconds=1)
-        assert store.purge("s", older_than=nearly) == Purge(1, 1, 0, "done")  # empty, before a
+        assert store.purge("s", older_than=nearly) == Purge(
+            1, 1, 0, subject.erased
+        )  # empty, before a
         assert texts(store.get_chat_history("s", at=ends["a"])) == ["a"]
-        assert store.purge("s", older_than=timedelta(hours=2)) == Purge(1, 1, 1, "done")
+        assert store.purge("s", older_than=timedelta(hours=2)) == Purge(1, 1, 1, subject.erased)
         with pytest.raises(Purged):
             store.get_chat_history("s", at=ends["a"])
         assert texts(store.get_chat_history("s", at=ends["b"])) == ["b"]
         assert store.verify().problems == []
-        assert store.purge("s", older_than=timedelta(0)) == Purge(1, 1, 1, "done")
+        assert store.purge("s", older_than=timedelta(0)) == Purge(1, 1, 1, subject.erased)
         assert texts(store.get_chat_history("s")) == ["c"]
         assert not store.purge("s", older_than=timedelta.max).sessions
 
@@ -105,7 +107,7 @@ class Purging(Conformance):
                 owner.set_chat_history(f"s{number}", users("a b"))
                 owner.set_chat_history(f"s{number}", users("c"))
         store.add_messages("fresh", users("d"))
-        assert store.purge() == Purge(70, 140, 140, "done")
+        assert store.purge() == Purge(70, 140, 140, subject.erased)
         assert (store.stats().generations, other.stats().generations) == (71, 210)
         for owner in (store, other):
             assert texts(owner.get_chat_history("s69")) == ["c"]

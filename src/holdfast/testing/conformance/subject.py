@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 import pytest
 
+from holdfast.model.commit import Erasure
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.backend import Backend, Capabilities
@@ -72,6 +73,11 @@ class Subject:
             self._closing.callback(self._loop.close)
         self._engine = self._new_engine()
         self.capabilities: Capabilities = self._engine.backend.capabilities
+
+    @property
+    def erased(self) -> Erasure:
+        """What a deletion or a purge says of the bytes when it returns."""
+        return "done" if self.capabilities.overwrites else "pending"
 
     def open(self, tenant: str = "default") -> SessionStore:
         """Return a store of the face under test."""

@@ -42,7 +42,9 @@ CREATE TABLE holdfast.sessions (
     open_attempt     bigint  NOT NULL DEFAULT 0,
     turn_status      text,                           -- running or waiting
     interrupt_fence  bigint  NOT NULL DEFAULT 0,
-    indexed          bigint  NOT NULL DEFAULT 0,     -- up to which revision it can be searched
+    indexed          bigint  NOT NULL DEFAULT 0,     -- up to which revision the search index has it
+    indexed_messages bigint  NOT NULL DEFAULT 0,     -- how many messages of it are there
+    indexed_words    bigint  NOT NULL DEFAULT 0,     -- and how many words they have
     stale            boolean NOT NULL DEFAULT true,  -- whether there is more than that
     PRIMARY KEY (shard, tenant, id)
 ) WITH (fillfactor = 70);
@@ -54,6 +56,8 @@ CREATE INDEX sessions_by_agent ON holdfast.sessions (tenant, agent_name, rank DE
     WHERE agent_name IS NOT NULL;
 CREATE INDEX open_turns ON holdfast.sessions (tenant, id) WHERE open_turn IS NOT NULL;
 CREATE INDEX stale_sessions ON holdfast.sessions (tenant, pk) WHERE stale;
+CREATE INDEX indexed_sessions ON holdfast.sessions (tenant)
+    INCLUDE (indexed_messages, indexed_words) WHERE indexed_messages > 0;
 
 -- Messages and resets. A revision holds its session's key in its upper half, so a session's history
 -- is one range of the key. `payload` is JSON, one message a line; `crc` its CRC-32.
@@ -119,6 +123,22 @@ CREATE TABLE holdfast.waiters (
     PRIMARY KEY (shard, session, id)
 );
 
+-- The messages that can be searched: of each session one generation, as far as somebody who searched
+-- has filled it in. `terms` holds a message's words and its tenant's; it is null where they are more
+-- than an index takes, and such a message is looked at by itself.
+CREATE TABLE holdfast.searched (
+    shard    bigint NOT NULL,
+    tenant   text   COLLATE "C" NOT NULL,
+    revision bigint NOT NULL,  -- of its entry
+    place    bigint NOT NULL,  -- within the entry
+    at       bigint NOT NULL,  -- the entry's time
+    words    bigint NOT NULL,  -- how many it has
+    terms    tsvector,
+    PRIMARY KEY (shard, revision, place)
+);
+CREATE INDEX searched_terms ON holdfast.searched USING gin (terms);
+CREATE INDEX searched_by_themselves ON holdfast.searched (tenant) WHERE terms IS NULL;
+
 -- The second wall between tenants, for roles that do not own these tables. Each transaction says in
 -- the setting `holdfast.tenant` whose it is.
 ALTER TABLE holdfast.sessions ENABLE ROW LEVEL SECURITY;
@@ -126,11 +146,13 @@ ALTER TABLE holdfast.messages ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.activity ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.waiters ENABLE ROW LEVEL SECURITY;
+ALTER TABLE holdfast.searched ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_tenant ON holdfast.sessions USING (tenant = current_setting('holdfast.tenant', true));
 CREATE POLICY own_tenant ON holdfast.messages USING (tenant = current_setting('holdfast.tenant', true));
 CREATE POLICY own_tenant ON holdfast.activity USING (tenant = current_setting('holdfast.tenant', true));
 CREATE POLICY own_tenant ON holdfast.keys USING (tenant = current_setting('holdfast.tenant', true));
 CREATE POLICY own_tenant ON holdfast.waiters USING (tenant = current_setting('holdfast.tenant', true));
+CREATE POLICY own_tenant ON holdfast.searched USING (tenant = current_setting('holdfast.tenant', true));
 
 -- A batch of writes that only append, in one round trip.
 --
