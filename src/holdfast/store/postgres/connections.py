@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 
 from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.postgres import faults
+from holdfast.store.postgres.outages import Outage
 
 T = TypeVar("T")
 IDLE = psycopg.pq.TransactionStatus.IDLE
@@ -148,8 +149,9 @@ class Connections:
     One of them is kept for the writer: reads that take long do not keep a write waiting.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, outage: Outage) -> None:
         self.address = address
+        self.outage = outage
         self._start_fresh()
 
     def _start_fresh(self) -> None:
@@ -226,6 +228,7 @@ class Connections:
         except BaseException:
             self._end(None, to_write=to_write)
             raise
+        self.outage.end()
         with self._change:
             self._lent.add(connection)
         return connection

@@ -50,9 +50,16 @@ def newest() -> int:
 
 def state(connection: Connection, schema: str) -> SchemaState | None:
     """Return how far a database's schema is; `None` if there is none of ours."""
-    row = connection.execute("SELECT to_regclass(%s)", (f"{schema}.store",)).fetchone()
-    if row is None or row[0] is None:
-        _require_room(connection, schema)
+    # One statement: between two, another worker could make the tables that the second one sees.
+    row = connection.execute(
+        "SELECT to_regclass(%s) IS NOT NULL, count(*) FROM pg_class "
+        "WHERE relnamespace = to_regnamespace(%s)",
+        (f"{schema}.store", schema),
+    ).fetchone()
+    is_ours, relations = row or (False, 0)
+    if not is_ours:
+        if relations:
+            raise _not_ours(schema)
         return None
     try:
         found: dict[str, str] = dict(
@@ -113,17 +120,6 @@ def _put(schema: str, name: str, value: str) -> str:
         f"INSERT INTO {schema}.store (name, value) VALUES ('{name}', '{value}')\n"
         f"    ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
     )
-
-
-def _require_room(connection: Connection, schema: str) -> None:
-    """Refuse a schema in which somebody else has tables."""
-    row = connection.execute(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %s",
-        (schema,),
-    ).fetchone()
-    if row and row[0]:
-        raise _not_ours(schema)
 
 
 def _not_ours(schema: str) -> ConfigError:

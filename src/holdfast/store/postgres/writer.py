@@ -20,16 +20,13 @@ from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.indexing import fill
+from holdfast.store.postgres.outages import PAUSE_S
 from holdfast.store.postgres.plain import Stamped, answer, is_plain, parameters
 from holdfast.store.postgres.queries import queries
 from holdfast.store.postgres.transaction import Raced, Transaction
 from holdfast.store.sources import Sources
 
-PAUSE_S = 0.05
 MAX_PAUSE_S = 1.0
-AWAY_S = 10.0
-"""How long writes wait for a server that does not answer, before they are refused."""
-
 RACES = 10
 """How often a transaction is tried that others, who ran beside it, caused to be undone."""
 
@@ -43,25 +40,17 @@ class Writer:
         self._address = connections.address
         self._held = ExitStack()
         self._connection: Connection | None = None
-        self._failing_since: float | None = None
 
     def begin(self, *, wait: bool) -> bool:
-        """Get hold of a connection; false if the server does not answer, but may do so soon.
-
-        A server that stays away for `AWAY_S` is `Unavailable`, until it answers again.
-        """
+        """Get hold of a connection; false if the server does not answer, but may do so soon."""
         self.finish()  # what an interrupt left open
         try:
             self._connect()
-        except Unavailable:
-            now = self._sources.monotonic_s()
-            self._failing_since = self._failing_since or now
-            if now - self._failing_since > min(AWAY_S, self._address.timeout_s / 2):
-                raise
+        except Unavailable as error:
+            self._connections.outage.note(error)
             if wait:
                 time.sleep(PAUSE_S)
             return False
-        self._failing_since = None
         return True
 
     def finish(self) -> None:
