@@ -10,9 +10,7 @@ can reach the loopback interface.
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -22,11 +20,8 @@ from typing import Any, Literal, Self, TypeAlias
 
 from holdfast.errors import Unavailable
 from holdfast.testing.postgres import guard, processes, programs
+from holdfast.testing.postgres.ports import free_port
 from holdfast.testing.postgres.template import make_data_folder
-
-PORTS = range(20_000, 32_000)
-"""Where ports are taken from: below those that systems give to outgoing connections, so that a
-server which is down finds its port free when it comes back."""
 
 READY_S = 60.0
 """How long a server may take to start, crash recovery included, or to stop."""
@@ -175,7 +170,7 @@ class Server:
     def _start_on_free_port(self) -> None:
         deadline = time.monotonic() + READY_S
         while True:
-            self.port = _free_port()
+            self.port = free_port()
             if self._start_unless_port_is_taken():
                 return
             if time.monotonic() > deadline:
@@ -247,18 +242,6 @@ class Server:
         return Unavailable(
             "\n".join([f"the server in {self.folder} {what}; it said:", *said]), retryable=False
         )
-
-
-def _free_port() -> int:
-    """Return a port that was free just now; whoever starts a server on it may find it taken."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 def _quoted(name: str) -> str:
