@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import select
 import threading
@@ -30,11 +31,16 @@ CONNECTIONS = 4
 LEAST_CONNECTIONS = 3
 """One writes, one listens, one reads."""
 
+# Of a connection that breaks psycopg also writes a line to stderr, where nobody set up logging.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+LEAST_CONNECT_S, MOST_CONNECT_S = 2, 10
+"""How long opening a connection may take: half of a call's time, within these bounds."""
 
 _DEFAULTS = {
     "application_name": "holdfast",
-    "connect_timeout": "10",
     # A peer that is gone without a word is noticed within half a minute, idle or not.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -78,6 +84,9 @@ def parse_address(url: str, timeout_s: float) -> Address:
             hint="write postgresql://user@host:port/database",
         ) from None
     wanted: dict[str, Any] = {**_DEFAULTS, **known}
+    wanted.setdefault(
+        "connect_timeout", max(LEAST_CONNECT_S, min(MOST_CONNECT_S, int(timeout_s / 2)))
+    )
     if "," in str(known.get("host", "")):
         wanted.setdefault("target_session_attrs", "read-write")
     location = _without_password(url)

@@ -63,7 +63,7 @@ class Writer:
         new_id = self._sources.new_id
         batch = _Batch([Stamped(write, f"w_{new_id()}") for write in writes])
         deadline = time.monotonic() + self._address.timeout_s
-        pause_s = PAUSE_S
+        pause_s = 0.0  # most often it was the connection that broke, not the server
         while True:
             try:
                 self._commit(self._connection or self._connect(), batch)
@@ -79,7 +79,7 @@ class Writer:
             if time.monotonic() + pause_s > deadline:
                 raise faults.unknown_outcome(failure, self._address.location) from failure
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            pause_s = min(max(2 * pause_s, PAUSE_S), MAX_PAUSE_S)
 
     def _connect(self) -> Connection:
         self._connection = self._held.enter_context(self._connections.lend(to_write=True))

@@ -35,6 +35,7 @@ class Listener:
         self._ended: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
         self._failures: list[BaseException] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
@@ -95,11 +96,15 @@ class Listener:
         connection: socket.socket = writer.get_extra_info("socket")
         # asyncio's way, which it forgets for connections to a socket that it was given.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)  # the loop itself would let go of one that waits for a dead peer
         try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # one side is gone, or the listener is being closed
         finally:
+            self._tasks.discard(task)
             writer.close()
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002 # asyncio's
