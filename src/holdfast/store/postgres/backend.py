@@ -9,7 +9,7 @@ import psycopg
 from holdfast.model.search import Found, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
-from holdfast.model.write import Write
+from holdfast.model.write import KeyRow, Write
 from holdfast.store.backend import (
     Capabilities,
     Durability,
@@ -101,6 +101,16 @@ class PostgresBackend:
     def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
         """Return a session's turn entries, or those of one turn, from one snapshot."""
         return self._readers.read(tenant, lambda snapshot: logs.turns(snapshot, session_id, turn))
+
+    def read_keys(self, tenant: str, session_id: str, key: str | None = None) -> dict[str, KeyRow]:
+        """Return what a session's idempotency keys recorded, of all or of one."""
+        return self._readers.read(tenant, lambda snapshot: logs.keys(snapshot, session_id, key))
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have sessions, as far as row-level security shows them."""
+        return self._readers.read(
+            "", lambda snapshot: [str(row[0]) for row in snapshot.ask("tenants")]
+        )
 
     def open_turns(self, tenant: str) -> list[SessionRow]:
         """Return a tenant's sessions whose turn runs or waits."""

@@ -10,6 +10,7 @@ import psycopg
 from holdfast.model.entry import LogRow
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
+from holdfast.model.write import KeyRow
 from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import HistoryRead, LogRead
 from holdfast.store.postgres.readers import Snapshot
@@ -77,6 +78,13 @@ def turns(snapshot: Snapshot, session_id: str, turn: str | None) -> LogRead | No
     else:
         rows = snapshot.ask("turn_rows", _shard(found), turn, *extent)
     return LogRead(found, list(map(LogRow._make, rows)))
+
+
+def keys(snapshot: Snapshot, session_id: str, key: str | None) -> dict[str, KeyRow]:
+    """Return what a session's idempotency keys recorded, of all or of one."""
+    place = (shard_of(snapshot.tenant, session_id), snapshot.tenant, session_id)
+    found = snapshot.ask("session_keys", *place, key, key)
+    return {row[0]: KeyRow(*row[1:]) for row in found}
 
 
 def waiting(snapshot: Snapshot, session_id: str) -> int:

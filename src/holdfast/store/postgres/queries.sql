@@ -26,6 +26,13 @@ SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
   JOIN holdfast.keys k ON k.shard = w.shard AND k.session = s.pk
                       AND k.key = w.key AND k.invented = w.invented;
 
+-- session_keys: What the callers' keys of a session recorded, all of them or one.
+SELECT k.key, k.kind, k.revision, k.kept, k.turn
+  FROM holdfast.sessions s JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s
+   AND NOT k.invented AND (%s::text IS NULL OR k.key = %s)
+ ORDER BY k.key;
+
 -- new_key: A session's key that none had before.
 SELECT nextval('holdfast.session_keys');
 

@@ -167,6 +167,9 @@ class Transaction:
         if key is not None:
             name = _key_name(stamped)
             self._keys[name] = self._new_keys[name] = key, stamped.id
+        for brought, its_row in decision.keys.items():
+            name = (row.id, brought, False)
+            self._keys[name] = self._new_keys[name] = its_row, stamped.id
 
     def _tidy(self, session: SessionRow, decision: Decision) -> None:
         """Keep or drop a place in the line for a session, and drop deltas that are not needed."""
