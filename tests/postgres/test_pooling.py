@@ -12,11 +12,11 @@ import pytest
 from holdfast.testing.postgres import PoolingProxy, Server
 
 
-def test_settings_are_forgotten(server: Server, database: str) -> None:
+def test_settings_are_forgotten(server: Server) -> None:
     """What was SET for the session holds within its transaction, and not in the next one."""
     with (
         PoolingProxy(server.port, size=2) as proxy,
-        psycopg.connect(proxy.url_for(database)) as connection,
+        psycopg.connect(proxy.url_for(server)) as connection,
     ):
         connection.execute("SET work_mem = '7MB'")
         assert connection.execute("SHOW work_mem").fetchone() == ("7MB",)
@@ -24,24 +24,24 @@ def test_settings_are_forgotten(server: Server, database: str) -> None:
         assert connection.execute("SHOW work_mem").fetchone() != ("7MB",)
 
 
-def test_settings_are_met_by_others(server: Server, database: str) -> None:
+def test_settings_are_met_by_others(server: Server) -> None:
     """What one client SET for its session, another one meets who gets the connection."""
     with (
         PoolingProxy(server.port, size=1) as proxy,
-        psycopg.connect(proxy.url_for(database), autocommit=True) as one,
-        psycopg.connect(proxy.url_for(database), autocommit=True) as other,
+        psycopg.connect(proxy.url_for(server), autocommit=True) as one,
+        psycopg.connect(proxy.url_for(server), autocommit=True) as other,
     ):
         one.execute("SET work_mem = '7MB'")
         assert other.execute("SHOW work_mem").fetchone() == ("7MB",)
 
 
-def test_listening_hears_nothing(server: Server, database: str) -> None:
+def test_listening_hears_nothing(server: Server) -> None:
     """LISTEN succeeds and hears nothing, while a client with its own connection hears."""
     with (
         PoolingProxy(server.port, size=2) as proxy,
-        psycopg.connect(proxy.url_for(database), autocommit=True) as deaf,
-        psycopg.connect(database, autocommit=True) as hearing,
-        psycopg.connect(database, autocommit=True) as speaking,
+        psycopg.connect(proxy.url_for(server), autocommit=True) as deaf,
+        psycopg.connect(server.url, autocommit=True) as hearing,
+        psycopg.connect(server.url, autocommit=True) as speaking,
     ):
         for connection in (deaf, hearing):
             connection.execute("LISTEN news")
@@ -50,11 +50,11 @@ def test_listening_hears_nothing(server: Server, database: str) -> None:
         assert list(deaf.notifies(timeout=0.2)) == []
 
 
-def test_prepared_statements_are_unknown(server: Server, database: str) -> None:
+def test_prepared_statements_are_unknown(server: Server) -> None:
     """A statement that was prepared under a name is unknown in the next transaction."""
     with (
         PoolingProxy(server.port, size=2) as proxy,
-        psycopg.connect(proxy.url_for(database), autocommit=True) as connection,
+        psycopg.connect(proxy.url_for(server), autocommit=True) as connection,
     ):
         with pytest.raises(psycopg.errors.InvalidSqlStatementName):
             connection.execute("SELECT %s::int", [1], prepare=True)  # prepares, then executes
@@ -89,12 +89,12 @@ def test_many_clients_share_few_connections(server: Server, database: str) -> No
         assert connection.execute("SELECT count(*) FROM counted").fetchone() == (120,)
 
 
-def test_pipelines(server: Server, database: str) -> None:
+def test_pipelines(server: Server) -> None:
     """A pipeline of several transactions is answered in order, whoever else is there."""
     with (
         PoolingProxy(server.port, size=2) as proxy,
-        psycopg.connect(proxy.url_for(database), autocommit=True, prepare_threshold=None) as one,
-        psycopg.connect(proxy.url_for(database), autocommit=True, prepare_threshold=None) as two,
+        psycopg.connect(proxy.url_for(server), autocommit=True, prepare_threshold=None) as one,
+        psycopg.connect(proxy.url_for(server), autocommit=True, prepare_threshold=None) as two,
     ):
         for connection in (one, two, one, two):
             with connection.pipeline() as pipeline:
@@ -136,25 +136,25 @@ def test_server_connections_that_end(server: Server, database: str) -> None:
         idle.close()
 
 
-def test_what_it_refuses(server: Server, database: str) -> None:
+def test_what_it_refuses(server: Server) -> None:
     """Settings in the address are refused, and what the server refuses is passed on."""
     with PoolingProxy(server.port, size=1) as proxy:
         with pytest.raises(
             psycopg.OperationalError, match="unsupported startup parameter: options"
         ):
-            psycopg.connect(proxy.url_for(database), options="-c work_mem=7MB")
+            psycopg.connect(proxy.url_for(server), options="-c work_mem=7MB")
         with pytest.raises(psycopg.OperationalError, match='database "nowhere" does not exist'):
             psycopg.connect(proxy.url_for(server.url_for("nowhere")))
     with PoolingProxy(1, size=1) as proxy, pytest.raises(psycopg.OperationalError):
-        psycopg.connect(proxy.url_for(database))
+        psycopg.connect(proxy.url_for(server))
 
 
-def test_cancelling(server: Server, database: str) -> None:
+def test_cancelling(server: Server) -> None:
     """A cancel request with the proxy's own key reaches the query of that client, and no other."""
     with (
         PoolingProxy(server.port, size=2) as proxy,
-        psycopg.connect(proxy.url_for(database), autocommit=True) as connection,
-        psycopg.connect(proxy.url_for(database), autocommit=True) as other,
+        psycopg.connect(proxy.url_for(server), autocommit=True) as connection,
+        psycopg.connect(proxy.url_for(server), autocommit=True) as other,
         ThreadPoolExecutor(1) as thread,
     ):
         assert connection.info.backend_pid != other.info.backend_pid
