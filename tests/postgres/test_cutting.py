@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -16,10 +16,19 @@ INSERT = "INSERT INTO rows VALUES (%s)"
 """With a parameter it takes the extended protocol: Parse, Bind, Execute, Sync."""
 
 
-def make_rows(database: str) -> None:
-    """Make the table that these tests write to."""
-    with psycopg.connect(database) as connection:
+@pytest.fixture(scope="module")
+def _with_rows(server: Server) -> Iterator[str]:
+    yield server.create_database("cutting")
+    server.drop_database("cutting")
+
+
+@pytest.fixture
+def database(_with_rows: str) -> str:
+    """The address of a database with an empty table, which is all that these tests write to."""
+    with psycopg.connect(_with_rows) as connection:
+        connection.execute("DROP TABLE IF EXISTS rows")
         connection.execute("CREATE TABLE rows (n int)")
+    return _with_rows
 
 
 def rows(database: str) -> list[int]:
@@ -47,7 +56,6 @@ def test_without_a_choice_nothing_is_cut(
     server: Server, database: str, *, autocommit: bool
 ) -> None:
     """A proxy that is told nothing goes unnoticed: by large answers, errors, COPY and pipelines."""
-    make_rows(database)
     with (
         CuttingProxy(server.port) as proxy,
         psycopg.connect(proxy.url_for(database), autocommit=autocommit) as connection,
@@ -76,7 +84,6 @@ def test_cuts_of_a_commit(
     server: Server, database: str, cut: Cut, stored: list[int], statement: str
 ) -> None:
     """A statement that commits and is cut fails for the client, and happened unless cut before."""
-    make_rows(database)
     with CuttingProxy(server.port, once(cut, containing="INSERT")) as proxy:
         with (
             pytest.raises(psycopg.OperationalError),
@@ -95,7 +102,6 @@ def test_cuts_of_a_transaction(
     server: Server, database: str, containing: str, stored: list[int]
 ) -> None:
     """Cut at its commit, a transaction of several statements happened; cut before, it did not."""
-    make_rows(database)
     with CuttingProxy(server.port, once(Cut.AFTER, containing=containing)) as proxy:
         with pytest.raises(psycopg.OperationalError):
             insert(proxy.url_for(database), 1)
@@ -104,7 +110,6 @@ def test_cuts_of_a_transaction(
 
 def test_a_cut_leaves_the_server_its_time(server: Server, database: str) -> None:
     """The server finishes what it was sent, however long it takes after the client was cut off."""
-    make_rows(database)
     with CuttingProxy(server.port, once(Cut.AFTER)) as proxy:
         with (
             pytest.raises(psycopg.OperationalError),
@@ -117,7 +122,6 @@ def test_a_cut_leaves_the_server_its_time(server: Server, database: str) -> None
 
 def test_cuts_between_transactions(server: Server, database: str) -> None:
     """Cut between transactions, the client has its answer and finds out at its next statement."""
-    make_rows(database)
     with CuttingProxy(server.port, once(Cut.BETWEEN, containing="INSERT")) as proxy:
         connection = psycopg.connect(proxy.url_for(database))
         connection.execute(INSERT, [1])  # leaves a transaction open, so it is not cut here
@@ -135,7 +139,6 @@ def test_what_a_choice_is_told(server: Server, database: str) -> None:
     def watch(request: Request) -> None:
         seen.append(request)
 
-    make_rows(database)
     with CuttingProxy(server.port) as proxy:
         psycopg.connect(proxy.url_for(database)).close()
         with psycopg.connect(proxy.url_for(database)) as connection:
@@ -154,10 +157,9 @@ def test_what_a_choice_is_told(server: Server, database: str) -> None:
 
 def test_cuts_at_random(server: Server, database: str) -> None:
     """A seed decides what is cut; retrying without a key then doubles rows, as it must."""
-    make_rows(database)
 
     def run(url: str) -> None:
-        for n in range(100):
+        for n in range(60):
             while True:
                 try:
                     with psycopg.connect(url, autocommit=True) as connection:
@@ -174,14 +176,13 @@ def test_cuts_at_random(server: Server, database: str) -> None:
     assert counted[0] == counted[1]
     assert set(counted[0]) == set(Cut)
     times = Counter(rows(database))
-    assert len(times) == 100
+    assert len(times) == 60
     doubled = times.total() - 2 * len(times)
     assert doubled == sum(counts[Cut.AFTER] + counts[Cut.DURING] for counts in counted)
 
 
 def test_held_answers(server: Server, database: str) -> None:
     """While answers are held the server commits and the client waits; then it has its answer."""
-    make_rows(database)
     with (
         CuttingProxy(server.port) as proxy,
         psycopg.connect(proxy.url_for(database), autocommit=True) as connection,
