@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -30,3 +31,20 @@ def database(server: Server) -> Iterator[str]:
     name = f"test{next(_numbers)}"
     yield server.create_database(name)
     server.drop_database(name)
+
+
+@pytest.fixture
+def schema(server: Server) -> Iterator[str]:
+    """The address of a new store on the shared server; no two of its transactions may deadlock."""
+    with server.log.open("rb") as log:
+        log.seek(0, 2)
+        yield f"{server.url}?schema=test{next(_numbers)}"
+        assert b"deadlock detected" not in log.read()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a new store, in a file or on the shared server."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("schema"))
+    return str(tmp_path / "store.db")
