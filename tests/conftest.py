@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -51,3 +52,20 @@ def emptied(_emptying: tuple[str, psycopg.Connection[Any]]) -> str:
     tables = ("sessions", "messages", "activity", "keys", "waiters", "searched")
     connection.execute("; ".join(f"DELETE FROM emptied.{table}" for table in tables))
     return url
+
+
+@pytest.fixture
+def schema(server: Server) -> Iterator[str]:
+    """The address of a new store on the shared server; no two of its transactions may deadlock."""
+    with server.log.open("rb") as log:
+        log.seek(0, 2)
+        yield f"{server.url}?schema=test{next(_numbers)}"
+        assert b"deadlock detected" not in log.read()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a new store, in a file or on the shared server."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("schema"))
+    return str(tmp_path / "store.db")

@@ -184,12 +184,13 @@ class PostgresBackend:
 
     def before_fork(self) -> None:
         """Close every connection: what one process says on it would be answered to the other."""
-        self._watcher.wake()
+        self._watcher.rest(FORK_WAIT_S)
         self._connections.pause(FORK_WAIT_S)
 
     def after_fork_in_parent(self) -> None:
         """Lend connections again; they are opened when they are needed."""
         self._connections.resume()
+        self._watcher.resume()
 
     def after_fork_in_child(self) -> None:
         """Start anew; what could not be closed before the fork is left alone."""

@@ -40,6 +40,8 @@ class Watcher:
         self._held = ExitStack()
         self._connection: Connection | None = None
         self._waits = False
+        self._rests = False
+        self._using = threading.Lock()
         self._lock = threading.Lock()
         self._pair: tuple[socket.socket, socket.socket] | None = None
         self._probe_again_at = 0.0
@@ -53,7 +55,8 @@ class Watcher:
         """Return when something may have been committed, or when time is up."""
         self._waits = True
         try:
-            self._wait(timeout_s)
+            with self._using:
+                self._wait(timeout_s)
         except psycopg.Error:
             self._stop()  # it is opened again by the next wait
             raise
@@ -61,7 +64,8 @@ class Watcher:
             self._waits = False
 
     def _wait(self, timeout_s: float) -> None:
-        if self._connection is None and time.monotonic() >= self._probe_again_at:
+        may_listen = not self._rests and time.monotonic() >= self._probe_again_at
+        if self._connection is None and may_listen:
             self._listen()
         connection = self._connection
         if connection is None:
@@ -89,6 +93,20 @@ class Watcher:
         """The same, where it costs nothing if nobody waits."""
         if self._waits:
             self.wake()
+
+    def rest(self, timeout_s: float) -> None:
+        """Let go of the connection, and poll until `resume`: the process is about to fork."""
+        self._rests = True
+        self.wake()
+        if self._using.acquire(timeout=timeout_s):
+            try:
+                self._stop()
+            finally:
+                self._using.release()
+
+    def resume(self) -> None:
+        """Listen again."""
+        self._rests = False
 
     def close(self) -> None:
         """Let go of everything; it opens again when it is used."""
