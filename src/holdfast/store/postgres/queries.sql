@@ -283,14 +283,12 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relkind IN ('r', 'p');
 
--- tenants: Every tenant that has a session.
-SELECT DISTINCT tenant FROM holdfast.sessions ORDER BY tenant;
+-- oldest_invented: Up to when a slice of the invented keys goes that are older than some time.
+SELECT at FROM holdfast.keys
+ WHERE tenant = %s AND invented AND at < %s ORDER BY at OFFSET %s LIMIT 1;
 
--- forget_invented: Invented keys that nobody can send again, some of them.
-DELETE FROM holdfast.keys k
- WHERE k.ctid = ANY (ARRAY(
-           SELECT ctid FROM holdfast.keys
-            WHERE tenant = %s AND invented AND at < %s LIMIT %s));
+-- forget_invented: Invented keys that nobody can send again.
+DELETE FROM holdfast.keys WHERE tenant = %s AND invented AND at < %s;
 
 -- lacking: About how many entries the search index lacks.
 SELECT coalesce(sum(greatest(1, history_revision - greatest(indexed, base))), 0)::bigint
@@ -331,13 +329,16 @@ SELECT shard, id, greatest(indexed, base), history_revision
   FROM holdfast.sessions
  WHERE tenant = %s AND stale AND (%s::text IS NULL OR user_id = %s);
 
--- search: The messages that the index finds: they have all the words.
+-- search: The messages that the index finds, and those it has no words of: they may be meant too.
 SELECT s.shard, s.id, p.revision, p.place, p.at
-  FROM holdfast.searched p
-  JOIN holdfast.sessions s ON s.tenant = p.tenant AND s.pk = p.revision >> 32
-                          AND p.revision > s.base
- WHERE p.tenant = %s AND (p.terms @@ %s::tsquery OR p.terms IS NULL)
-   AND (%s::text IS NULL OR s.user_id = %s);
+  FROM (SELECT m.shard, m.tenant, m.revision, m.place, m.at
+          FROM holdfast.matching_v1(%s::tsquery) m
+         UNION ALL
+        SELECT t.shard, t.tenant, t.revision, t.place, t.at
+          FROM holdfast.searched t WHERE t.tenant = %s AND t.terms IS NULL) p
+  JOIN holdfast.sessions s ON s.shard = p.shard AND s.tenant = p.tenant
+                          AND s.pk = p.revision >> 32 AND p.revision > s.base
+ WHERE s.tenant = %s AND (%s::text IS NULL OR s.user_id = %s);
 
 -- found_entries: The entries that they stand in.
 SELECT m.revision, convert_to(m.payload, 'UTF8'), m.crc
@@ -349,4 +350,4 @@ SELECT coalesce(sum(indexed_messages), 0)::bigint, coalesce(sum(indexed_words), 
   FROM holdfast.sessions WHERE tenant = %s AND indexed_messages > 0;
 
 -- count_holding: How many messages in the index have all words of a phrase.
-SELECT count(*) FROM holdfast.searched WHERE tenant = %s AND terms @@ %s::tsquery;
+SELECT count(*) FROM holdfast.matching_v1(%s::tsquery);
