@@ -10,6 +10,7 @@ import pytest
 
 import holdfast
 from holdfast.errors import OutcomeUnknown, Unavailable
+from holdfast.model.entry import MessageEntry
 from holdfast.testing.postgres import Cut, CuttingProxy, Server, at_random, once
 
 CUTS = 1_000
@@ -134,7 +135,7 @@ def test_one_cut(server: Server, proxy: CuttingProxy, cut: Cut, statement: str) 
         assert not again.replayed
         assert store.delete_session("gone").existed is False
         entries = store.read_entries("s")
-        texts = [m["content"] for e in entries if e.kind == "message" for m in e.messages]
+        texts = [m["content"] for e in entries if isinstance(e, MessageEntry) for m in e.messages]
         assert texts == ["before", "added", "prompt", "answer", "after"]
         assert added.revision in {entry.revision for entry in entries}
         assert store.delete_session("s").existed

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import holdfast
+from holdfast.model.entry import MessageEntry
 from holdfast.testing.postgres import PoolingProxy, Server
 
 WORKERS = 8
@@ -53,7 +54,7 @@ def test_followers_hear_of_others(url: str) -> None:
 
         def follow() -> None:
             for entry in store.follow("followed"):
-                if entry.kind == "message":
+                if isinstance(entry, MessageEntry):
                     heard.extend(str(m["content"]) for m in entry.messages)
                     began.set()
                 if heard[-1] == "last":

@@ -283,6 +283,15 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relkind IN ('r', 'p');
 
+-- tenants: Every tenant that has a session, one step of an index each.
+WITH RECURSIVE found (tenant) AS (
+    (SELECT tenant FROM holdfast.sessions ORDER BY tenant LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.tenant FROM holdfast.sessions s
+             WHERE s.tenant > found.tenant ORDER BY s.tenant LIMIT 1)
+      FROM found WHERE found.tenant IS NOT NULL)
+SELECT tenant FROM found WHERE tenant IS NOT NULL;
+
 -- oldest_invented: Up to when a slice of the invented keys goes that are older than some time.
 SELECT at FROM holdfast.keys
  WHERE tenant = %s AND invented AND at < %s ORDER BY at OFFSET %s LIMIT 1;
