@@ -19,14 +19,14 @@ def test_a_storm_over_a_server_that_is_killed(tmp_path: Path) -> None:
     Nobody's call fails: writes and reads wait for the server to come back.
     """
     with Server.start(tmp_path / "server") as server:
-        crashes = Crashes(server, every_s=1.5)
+        crashes = Crashes(server, every_s=1.0)
 
         def look(progress: Progress) -> None:
             if crashes.count < CRASHES:
                 crashes.look(progress)
 
         plan = Plan(
-            url=server.url, folder=str(tmp_path / "logs"), seed=5, seconds=CRASHES * 3, kills=30
+            url=server.url, folder=str(tmp_path / "logs"), seed=5, seconds=CRASHES * 4, kills=30
         )
         report = storm(plan, look)
     assert report.broken == []

@@ -8,6 +8,7 @@ extras `testing` and `postgres`, and a system with POSIX signals. Nothing here n
 """
 
 from holdfast.testing.postgres.cutting import Choose, Cut, CuttingProxy, Request, at_random, once
+from holdfast.testing.postgres.failovers import Failovers
 from holdfast.testing.postgres.pooling import PoolingProxy
 from holdfast.testing.postgres.replication import Replica
 from holdfast.testing.postgres.server import Server
@@ -16,6 +17,7 @@ __all__ = [
     "Choose",
     "Cut",
     "CuttingProxy",
+    "Failovers",
     "PoolingProxy",
     "Replica",
     "Request",
