@@ -33,15 +33,20 @@ Place: TypeAlias = tuple[str, str, str]
 class Reading(Struct, frozen=True, eq=False):
     """What one caller knows of a session: the messages that it was given, and their revision.
 
-    `lead` messages at the beginning stand in no log, as a summary does. `root` is the same for a
-    read and for what its caller saved of it.
+    `lead` messages at the beginning stand in no log, as a summary does. What a caller knows since
+    it saved a list has the `read` that the list came from.
     """
 
     place: Place
     revision: int
     view: list[Message]
     lead: int = 0
-    root: object = None
+    read: Reading | None = None
+
+    @property
+    def first(self) -> Reading:
+        """The read itself."""
+        return self.read or self
 
     def begins(self, given: Sequence[Message]) -> bool:
         """Say whether a list begins with everything that was read."""
@@ -80,7 +85,7 @@ class Readings:
     ) -> list[dict[str, Any]]:
         """Return the messages for a caller to have, and remember that they were read."""
         view = list(messages)
-        reading = Reading(place, revision, view, lead, object())
+        reading = Reading(place, revision, view, lead)
         self._remember(reading)
         if not view:
             self._empty[place] = [*self._empty.get(place, []), reading][-_EMPTY_READS:]
@@ -95,7 +100,7 @@ class Readings:
     def saved(self, reading: Reading, revision: int, given: Iterable[Message]) -> None:
         """Remember what a caller knows once it has saved a list that it had read."""
         view = [_copied(message) for message in given]
-        self._remember(Reading(reading.place, revision, view, 0, reading.root))
+        self._remember(Reading(reading.place, revision, view, 0, reading.first))
 
     def base_of(
         self, place: Place, messages: Iterable[object], given: Sequence[Message]
@@ -104,20 +109,17 @@ class Readings:
 
         `messages` is the list as the caller handed it over, `given` what is to be stored of it.
         """
-        carried = {
+        found = {
             id(one.reading): one.reading
             for one in messages
             if isinstance(one, ReadMessage) and one.reading.place == place
         }
         own = self._own(place)
-        found = list(carried.values())
-        if own is not None and (not found or any(own.root is one.root for one in found)):
-            found.append(own)
+        if own is not None and (not found or id(own.first) in found):
+            found |= {id(own): own, id(own.first): own.first}
         if not found:
             return self._read_elsewhere(place, given)
-        # The newest that the list begins with: a list that was saved before, and went on.
-        begun = [one for one in found if one.begins(given)]
-        return max(begun or found, key=lambda one: one.revision)
+        return _newest(found.values(), given)
 
     def _read_elsewhere(self, place: Place, given: Sequence[Message]) -> Reading | None:
         """Return the process's last read, or one of an empty session that the list can come from.
@@ -126,8 +128,10 @@ class Readings:
         """
         last = self._last.get(place)
         empty = self._empty.get(place)
-        if last is None or not empty or any(one in last.view for one in given):
-            return last
+        if last is None:
+            return None
+        if not empty or any(one in last.view for one in given):
+            return _newest([last.first, last], given)
         return empty.pop()
 
     def _own(self, place: Place) -> Reading | None:
@@ -158,6 +162,12 @@ class Readings:
             for oldest in list(found)[: len(found) - self._limit]:
                 found.pop(oldest, None)
         return found
+
+
+def _newest(found: Iterable[Reading], given: Sequence[Message]) -> Reading:
+    """Return the newest that a list goes on from; if there is none, the newest at all."""
+    known = list(found)
+    return max([one for one in known if one.begins(given)] or known, key=lambda one: one.revision)
 
 
 def _copied(message: Message) -> Message:
