@@ -1,1 +1,1 @@
-"""The command line: what it prints, how it ends, and what it never does."""
+"""Coming from PraisonAI: the drop-in for its session store, and the import of its files."""

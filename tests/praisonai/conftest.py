@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,26 +37,28 @@ def praisonai() -> Path:
 @pytest.fixture
 def start(praisonai: Path, tmp_path: Path) -> Start:
     """Starts a role of `tests.praisonai.worker` in PraisonAI's environment."""
-    home = tmp_path / "home"
-    home.mkdir()
+    return partial(_started, praisonai, tmp_path)
+
+
+@pytest.fixture
+def start_here(tmp_path: Path) -> Start:
+    """Starts a role of `tests.praisonai.worker` without PraisonAI."""
+    return partial(_started, Path(sys.executable), tmp_path)
+
+
+def _started(python: Path, folder: Path, role: str, *arguments: object) -> Started:
     # Its home is empty, its key is none, and nothing is told to anybody.
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
     settings = {
         **kept,
         "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-        "HOME": str(home),
-        "PRAISONAI_HOME": str(home / ".praisonai"),
+        "HOME": str(folder),
+        "PRAISONAI_HOME": str(folder / ".praisonai"),
         "PRAISONAI_TELEMETRY_DISABLED": "true",
         "OPENAI_API_KEY": "none",
     }
-
-    def start(role: str, *arguments: object) -> Started:
-        command = [str(praisonai), "-m", "tests.praisonai.worker", role, *map(str, arguments)]
-        return subprocess.Popen(
-            command, cwd=tmp_path, env=settings, text=True, stdout=subprocess.PIPE
-        )
-
-    return start
+    command = [str(python), "-m", "tests.praisonai.worker", role, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=folder, env=settings, text=True, stdout=subprocess.PIPE)
 
 
 @pytest.fixture

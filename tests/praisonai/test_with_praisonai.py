@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -34,37 +33,54 @@ def test_protocols(start: Start, tmp_path: Path) -> None:
     assert heard(start("protocols", tmp_path / "chats.db")) == [True] * 5
 
 
+def talked(start: Start, place: str, path: Path, limit: int) -> list[int]:
+    """Run all turns, and return how many saves each process complained about."""
+    workers = [
+        start("bot", place, path, "ada", f"worker{number}", TURNS, limit)
+        for number in range(WORKERS)
+    ]
+    return [heard(worker) for worker in workers]
+
+
+WANTED = {f"worker{worker}-{number}" for worker in range(WORKERS) for number in range(TURNS)}
+
+
+def prompts(texts: Iterable[str]) -> set[str]:
+    """Return what the user said, without the answers."""
+    return {text for text in texts if not text.startswith("re ")}
+
+
+def test_the_race_is_one(start: Start, tmp_path: Path) -> None:
+    """The same four processes on PraisonAI's own store lose turns, so the next test means something."""
+    talked(start, "theirs", tmp_path / "sessions", 0)
+    (file,) = (tmp_path / "sessions").glob("*.json")
+    said = [message["content"] for message in json.loads(file.read_text("utf-8"))["messages"]]
+    assert prompts(said) < WANTED
+
+
 @pytest.mark.parametrize("limit", [0, 100])
 def test_four_processes_of_one_user(start: Start, tmp_path: Path, *, limit: int) -> None:
     """Four processes run 160 turns of one user through the bot session manager: all are kept.
 
-    Also where it cuts its histories at a limit, which makes each of its saves a rewrite.
+    Also where it cuts its histories at a limit, which makes each of its saves a rewrite: then the
+    last ones are the history, and the log has them all.
     """
     path = tmp_path / "chats.db"
-    workers = [
-        start("bot", path, "ada", TURNS, limit, f"worker{number}") for number in range(WORKERS)
-    ]
-    assert [heard(worker) for worker in workers] == [0] * WORKERS
+    assert talked(start, "ours", path, limit) == [0] * WORKERS
     with holdfast.connect(path) as store:
-        told = Counter(
-            message["id"]
-            for entry in store.read_entries(SESSION)
-            if entry.kind == "message"
-            for message in entry.messages
-        )
         logged = {
-            message["content"]
+            message["id"]: message["content"]
             for entry in store.read_entries(SESSION)
             if entry.kind == "message"
             for message in entry.messages
         }
         history = [message["content"] for message in store.get_chat_history(SESSION)]
-    wanted = {f"worker{w}-{n}" for w in range(WORKERS) for n in range(TURNS)}
-    assert {text for text in logged if not text.startswith("re ")} == wanted
+        assert store.verify()
+    assert prompts(logged.values()) == WANTED
+    assert len(logged) == 2 * len(WANTED)
     assert len(history) == len(set(history))
-    assert len(told) == 2 * WORKERS * TURNS
     if limit == 0:
-        assert {text for text in history if not text.startswith("re ")} == wanted
+        assert prompts(history) == WANTED
 
 
 @pytest.fixture
@@ -115,6 +131,8 @@ def test_an_agent_remembers(start: Start, tmp_path: Path, model: str) -> None:
     second = heard(start("agent", path, "telegram:42", model, "What is my name?"))
     other = heard(start("agent", path, "telegram_42", model, "Who am I?"))
     said = [message["content"] for message in second["history"]]
+    assert first["answer"] == "I was told 2 messages"
+    assert second["answer"] == "I was told 4 messages"
     assert said == ["My name is Ada", first["answer"], "What is my name?", second["answer"]]
     assert [message["content"] for message in other["history"]] == ["Who am I?", other["answer"]]
     with holdfast.connect(path) as store:

@@ -9,10 +9,16 @@ import asyncio
 import inspect
 import json
 import logging
+import os
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from holdfast.integrations.praisonai import DefaultSessionStore, install
+
+THINKING_S = 0.005
+"""A model thinks for so long, between the load and the save."""
 
 
 def signatures() -> dict[str, list[str]]:
@@ -43,18 +49,32 @@ def protocols(path: str) -> list[bool]:
     ]
 
 
-def bot(path: str, user_id: str, turns: str, max_history: str) -> int:
-    """Run turns of one user through PraisonAI's bot session manager; return how many failed."""
-    from praisonai_bot.bots._session import BotSessionManager
+def saver(path: str, session_id: str, name: str, count: str) -> int:
+    """Load, think, save, so many times, without any lock; return how many saves were true."""
+    store = DefaultSessionStore(path)
+    done = 0
+    for number in range(int(count)):
+        messages = list(store.get_chat_history(session_id))
+        time.sleep(THINKING_S)
+        messages.append({"role": "user", "content": f"{name}-{number}"})
+        done += store.set_chat_history(session_id, messages)
+    return done
 
-    name = sys.argv[-1]
+
+def bot(place: str, path: str, user_id: str, name: str, turns: str, max_history: str) -> int:
+    """Run turns of one user through PraisonAI's bot session manager; return how many failed.
+
+    `place` says whose store it uses.
+    """
+    from praisonai_bot.bots._session import BotSessionManager
+    from praisonaiagents.session.store import DefaultSessionStore as Theirs
+
+    store = DefaultSessionStore(path) if place == "ours" else Theirs(path, retention="keep_all")
     complaints: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("praisonai_bot").addHandler(handler)
-    manager = BotSessionManager(
-        max_history=int(max_history), store=DefaultSessionStore(path), platform="telegram"
-    )
+    manager = BotSessionManager(max_history=int(max_history), store=store, platform="telegram")
 
     async def talk() -> None:
         agent = Parrot()
@@ -79,6 +99,7 @@ class Parrot:
     def chat(self, prompt: str) -> str:
         """Answer, and remember both, as PraisonAI's agents do."""
         answer = f"re {prompt}"
+        time.sleep(THINKING_S)
         self.chat_history = [
             *self.chat_history,
             {"role": "user", "content": prompt},
@@ -89,6 +110,7 @@ class Parrot:
 
 def agent(path: str, session_id: str, url: str, prompt: str) -> dict[str, Any]:
     """Ask a new agent something in a session; return its answer, and what it was told."""
+    os.environ["OPENAI_BASE_URL"] = url
     from praisonaiagents import Agent
     from praisonaiagents.session import get_default_session_store
 
@@ -98,16 +120,20 @@ def agent(path: str, session_id: str, url: str, prompt: str) -> dict[str, Any]:
         name="Assistant",
         instructions="Be brief.",
         llm="gpt-4o-mini",
-        base_url=url,
         memory={"session_id": session_id},
     )
-    answer = asked.chat(prompt)
+    answer = asked.chat(prompt, stream=False)
     return {"answer": str(answer), "history": store.get_chat_history(session_id)}
 
 
-ROLES = {"signatures": signatures, "protocols": protocols, "bot": bot, "agent": agent}
+ROLES: dict[str, Callable[..., Any]] = {
+    "saver": saver,
+    "signatures": signatures,
+    "protocols": protocols,
+    "bot": bot,
+    "agent": agent,
+}
 
 if __name__ == "__main__":
     role, *arguments = sys.argv[1:]
-    answer: Any = ROLES[role](*arguments[: len(inspect.signature(ROLES[role]).parameters)])
-    print(json.dumps(answer))  # noqa: T201 - how the parent is answered
+    print(json.dumps(ROLES[role](*arguments)))  # noqa: T201 - how the parent is answered
