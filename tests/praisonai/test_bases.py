@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from holdfast.errors import Conflict, SessionNotFound
 from holdfast.integrations.praisonai import DefaultSessionStore
+from holdfast.model.entry import MessageEntry
 from tests.praisonai.conftest import Start, heard, user
 
 
@@ -66,7 +68,9 @@ def test_tasks_with_threads_of_a_pool(store: DefaultSessionStore, *, kept: int) 
 
     asyncio.run(all_of_them())
     entries = store.store.read_entries("s")
-    ids = {one["id"] for entry in entries if entry.kind == "message" for one in entry.messages}
+    ids = {
+        one["id"] for entry in entries if isinstance(entry, MessageEntry) for one in entry.messages
+    }
     assert len(ids) == 160
     if not kept:
         assert len(texts(store)) == 160
@@ -176,7 +180,7 @@ def test_one_list_in_two_threads(store: DefaultSessionStore) -> None:
     store.add_user_message("s", "1")
     history = store.get_chat_history("s")
     for name in ("a", "b"):
-        elsewhere(lambda name=name: store.set_chat_history("s", [*history, user(name)]))
+        elsewhere(partial(store.set_chat_history, "s", [*history, user(name)]))
     assert texts(store) == ["1", "a", "b"]
 
 
@@ -271,7 +275,7 @@ def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
     store = DefaultSessionStore(tmp_path, cache_maxsize=2)
     for name in "abc":
         store.add_user_message(name, "1")
-        elsewhere(lambda name=name: store.get_chat_history(name))
+        elsewhere(partial(store.get_chat_history, name))
     store.store.add_user_message("a", "other")
     store.set_chat_history("a", [user("2")])
     assert texts(store, "a") == ["2"]

@@ -14,6 +14,7 @@ import pytest
 
 import holdfast
 from holdfast.integrations.praisonai import DefaultSessionStore
+from holdfast.model.entry import MessageEntry
 from tests.praisonai.conftest import Start, heard
 
 WORKERS, TURNS = 4, 40
@@ -36,8 +37,7 @@ def test_protocols(start: Start, tmp_path: Path) -> None:
 def talked(start: Start, place: str, path: Path, limit: int) -> list[int]:
     """Run all turns, and return how many saves each process complained about."""
     workers = [
-        start("bot", place, path, "ada", f"worker{number}", TURNS, limit)
-        for number in range(WORKERS)
+        start("bot", place, path, f"worker{number}", TURNS, limit) for number in range(WORKERS)
     ]
     return [heard(worker) for worker in workers]
 
@@ -51,7 +51,7 @@ def prompts(texts: Iterable[str]) -> set[str]:
 
 
 def test_the_race_is_one(start: Start, tmp_path: Path) -> None:
-    """The same four processes on PraisonAI's own store lose turns, so the next test means something."""
+    """The same four processes on PraisonAI's own store lose turns, as the test can tell."""
     talked(start, "theirs", tmp_path / "sessions", 0)
     (file,) = (tmp_path / "sessions").glob("*.json")
     said = [message["content"] for message in json.loads(file.read_text("utf-8"))["messages"]]
@@ -71,7 +71,7 @@ def test_four_processes_of_one_user(start: Start, tmp_path: Path, *, limit: int)
         logged = {
             message["id"]: message["content"]
             for entry in store.read_entries(SESSION)
-            if entry.kind == "message"
+            if isinstance(entry, MessageEntry)
             for message in entry.messages
         }
         history = [message["content"] for message in store.get_chat_history(SESSION)]

@@ -61,7 +61,7 @@ def saver(path: str, session_id: str, name: str, count: str) -> int:
     return done
 
 
-def bot(place: str, path: str, user_id: str, name: str, turns: str, max_history: str) -> int:
+def bot(place: str, path: str, name: str, turns: str, max_history: str) -> int:
     """Run turns of one user through PraisonAI's bot session manager; return how many failed.
 
     `place` says whose store it uses.
@@ -79,7 +79,7 @@ def bot(place: str, path: str, user_id: str, name: str, turns: str, max_history:
     async def talk() -> None:
         agent = Parrot()
         for number in range(int(turns)):
-            said = await manager.chat(agent, user_id, f"{name}-{number}")
+            said = await manager.chat(agent, "ada", f"{name}-{number}")
             assert said == f"re {name}-{number}"
 
     asyncio.run(talk())

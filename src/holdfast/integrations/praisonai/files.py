@@ -134,17 +134,22 @@ def said(message: Message) -> str:
 def joined(earlier: Sequence[Message], later: Sequence[Message]) -> list[Message]:
     """Return two records of one conversation as one, what both hold once.
 
-    PraisonAI's bots save everything anew, with new times: so a record that goes on from the earlier
-    one is known by what was said. Otherwise what is the same has the same time.
+    PraisonAI's bots save everything anew, with new times: so an exchange that the later record has
+    too is known by its words. Otherwise what is the same has the same time.
     """
-    if [said(one) for one in later[: len(earlier)]] == [said(one) for one in earlier]:
+    if len(earlier) > 1 and _holds([*map(said, later)], [*map(said, earlier)]):
         return list(later)
     one, two = [_mark(message) for message in earlier], [_mark(message) for message in later]
-    if any(one[n : n + len(two)] == two for n in range(len(one) - len(two) + 1)):
+    if _holds(one, two):
         return list(earlier)
     shared = range(min(len(one), len(two)), -1, -1)
     common = next(n for n in shared if one[len(one) - n :] == two[:n])
     return [*earlier, *later[common:]]
+
+
+def _holds(whole: list[Any], part: list[Any]) -> bool:
+    """Say whether a list holds another one in one piece."""
+    return any(whole[n : n + len(part)] == part for n in range(len(whole) - len(part) + 1))
 
 
 def unsaved(known: Iterable[Message], spilled: Iterable[Message]) -> list[Message]:

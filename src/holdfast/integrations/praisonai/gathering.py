@@ -171,19 +171,17 @@ def _whole(session_id: str, finds: list[Find]) -> Whole:
     order = list(Kind)
     finds = sorted(finds, key=lambda find: (order.index(find.kind), _changed(find)))
     facts: dict[str, Any] = {}
-    raw: list[Message] = []
-    shown: list[Message] = []
     for find in finds:
         facts |= {key: value for key, value in find.saved.facts.items() if value is not None}
-        if find.kind is Kind.SPILL:
-            new = files.unsaved(raw, find.saved.raw)
-            raw, shown = [*raw, *new], [*shown, *new]
-            continue
-        before = len(raw)
-        raw = files.joined(raw, find.saved.raw)
-        summarised = any(map(files.is_summary, find.saved.messages))
-        shown = find.saved.messages if summarised or not before else raw
-    return Whole(session_id, facts, raw, shown)
+    raw: list[Message] = []
+    kept = [find.saved for find in finds if find.kind is not Kind.SPILL]
+    for one in reversed(kept):  # the latest knows best what it goes on from
+        raw = files.joined(one.raw, raw)
+    summarised = kept and any(map(files.is_summary, kept[-1].messages))
+    shown = kept[-1].messages if summarised else raw
+    spilled = [one for find in finds if find.kind is Kind.SPILL for one in find.saved.raw]
+    lost = files.unsaved(raw, spilled)
+    return Whole(session_id, facts, [*raw, *lost], [*shown, *lost])
 
 
 def _changed(find: Find) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from holdfast.integrations.praisonai.values import SessionMessage
-from holdfast.model.message import ROLES, Message
+from holdfast.model.message import PLAIN_KEYS, PLAIN_ROLES, ROLES, Message
 from holdfast.rules.exporting import EPOCH, time_text
 
 LATEST_MS = 253_402_300_799_000
@@ -27,6 +27,8 @@ def as_message(given: object) -> object:
     """
     if not isinstance(given, Mapping):
         return given
+    if is_plain(given) and given.get("role") in PLAIN_ROLES:
+        return dict(given)
     message: Message = {"role": "user", "content": "", **given}
     metadata = message.pop("metadata", None)
     kept = dict(metadata) if isinstance(metadata, Mapping) else {}
@@ -43,6 +45,11 @@ def as_message(given: object) -> object:
         message["role"] = "system"
     message["content"] = _content(message)
     return message | ({"metadata": kept} if kept else {})
+
+
+def is_plain(message: Mapping[str, Any]) -> bool:
+    """Say whether a message is a role and a text, as nearly all are: nothing in it can change."""
+    return len(message) == PLAIN_KEYS and type(message.get("content")) is str
 
 
 def as_session_message(message: Message) -> SessionMessage:

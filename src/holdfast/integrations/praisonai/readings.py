@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from holdfast.integrations.praisonai.messages import is_plain
 from holdfast.model.message import Message
 
 Place: TypeAlias = tuple[str, str, str]
@@ -50,9 +51,7 @@ class Reading(Struct, frozen=True, eq=False):
 
     def begins(self, given: Sequence[Message]) -> bool:
         """Say whether a list begins with everything that was read."""
-        return len(given) >= len(self.view) and all(
-            one == other for one, other in zip(given, self.view, strict=False)
-        )
+        return given[: len(self.view)] == self.view
 
 
 class ReadMessage(dict[str, Any]):
@@ -172,9 +171,7 @@ def _newest(found: Iterable[Reading], given: Sequence[Message]) -> Reading:
 
 def _copied(message: Message) -> Message:
     """Return a message that shares nothing that can be changed."""
-    if all(type(value) is str for value in message.values()):
-        return dict(message)
-    return deepcopy(dict(message))
+    return dict(message) if is_plain(message) else deepcopy(dict(message))
 
 
 def _whoever_runs() -> object:
