@@ -226,12 +226,12 @@ def test_what_is_no_source(tmp_path: Path, target: Path, bring: Callable[..., Re
     """A folder without sessions, and a store of ours, are refused with what to do."""
     (tmp_path / "empty").mkdir()
     result = bring(tmp_path / "empty")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "~/.praisonai" in result.stderr
-    assert bring(target).exit_code == 1
+    assert bring(target).exit_code == 2
     assert bring(tmp_path / "missing").exit_code == 2
     (tmp_path / "any.txt").write_text("no session")
-    assert bring(tmp_path / "any.txt", "--from", "praisonai").exit_code == 1
+    assert bring(tmp_path / "any.txt", "--from", "praisonai").exit_code == 2
     assert bring(tmp_path / "empty", "--as", "x").exit_code == 2
 
 

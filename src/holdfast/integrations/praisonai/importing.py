@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from holdfast.errors import Conflict, InvalidExport
+from holdfast.errors import Conflict, InvalidArgument
 from holdfast.integrations.praisonai import details, files
 from holdfast.integrations.praisonai.gathering import (
     Find,
@@ -86,7 +86,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path) -> Source:
-    """Return what a folder, a database or a single file holds; `InvalidExport` if nothing of it."""
+    """Return what a folder, a database or a single file holds; `InvalidArgument` if there are none."""
     finds: list[Find] = []
     notes: list[Note] = []
     for file, name in _places(path):
@@ -94,9 +94,8 @@ def read(path: Path) -> Source:
         finds += found
         notes.append(note)
     if not finds:
-        raise InvalidExport(
+        raise InvalidArgument(
             f"{path} holds no sessions of PraisonAI",
-            line=1,
             hint="name its home (~/.praisonai), its folder sessions, or its sessions.db",
         )
     return Source(with_ids(finds), notes)
