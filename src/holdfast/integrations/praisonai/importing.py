@@ -86,7 +86,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path) -> Source:
-    """Return what a folder, a database or a single file holds; `InvalidArgument` if there are none."""
+    """Return what a folder, a database or a file holds; `InvalidArgument` if no session."""
     finds: list[Find] = []
     notes: list[Note] = []
     for file, name in _places(path):
