@@ -107,7 +107,9 @@ def as_export(whole: Whole) -> str:
     log.add_messages(shown)
     rows = tuple(log.rows)
     restored = Restored(log.created, len(rows), 0, rows)
-    return export(replayed(new_session(0, "", stored_id(whole), log.created), restored, rows), rows)
+    return export(
+        replayed(new_session(0, "", stored_id(whole), log.created), restored, rows), rows, {}
+    )
 
 
 def stored_id(whole: Whole) -> str:
