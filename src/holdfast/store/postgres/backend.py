@@ -23,6 +23,7 @@ from holdfast.store.backend import (
     SchemaState,
 )
 from holdfast.store.postgres import faults, preparing, searching
+from holdfast.store.postgres.by_hand import Script, by_hand
 from holdfast.store.postgres.connections import Address, Connections, never_close
 from holdfast.store.postgres.readers import Readers, Snapshot
 from holdfast.store.postgres.sharding import shard_of
@@ -65,6 +66,10 @@ class PostgresBackend:
     def migrate(self, *, before_only: bool) -> tuple[SchemaState, SchemaState]:
         """Bring an older schema up to date, or only prepare that; return its old and new state."""
         return preparing.migrate(self._address, self._sources, before_only=before_only)
+
+    def migration_by_hand(self, *, before_only: bool, role: str | None) -> Script:
+        """Return what `migrate` would do as SQL, and what lets a role use the store."""
+        return by_hand(self._address, self._sources, before_only=before_only, role=role)
 
     def admit(self, *, wait: bool) -> bool:
         """Get hold of a connection; PostgreSQL lets any number of processes write."""
