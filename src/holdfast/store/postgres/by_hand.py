@@ -37,9 +37,9 @@ def by_hand(address: Address, sources: Sources, *, before_only: bool, role: str 
     except (Unavailable, ConfigError) as error:
         if error.code in ("unreachable", "cannot_open"):
             found = None
-            note = f"{error.message}: so this is for a database without the schema {schema!r}"
+            note = f"This is for a database without the schema {schema!r}, since {error.message}"
         elif error.code == "not_allowed" and role is not None:
-            note = f"{error.message}: so this only grants what {role!r} needs, and migrates nothing"
+            note = f"This grants what {role!r} needs and migrates nothing, since {error.message}"
             return Script(_transaction(schema, grants(schema, role)), note)
         else:
             raise
