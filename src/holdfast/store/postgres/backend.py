@@ -25,6 +25,7 @@ from holdfast.store.backend import (
 from holdfast.store.postgres import faults, preparing, searching
 from holdfast.store.postgres.by_hand import Script, by_hand
 from holdfast.store.postgres.connections import Address, Connections, never_close
+from holdfast.store.postgres.forgetting import Forgetter
 from holdfast.store.postgres.readers import Readers, Snapshot
 from holdfast.store.postgres.sharding import shard_of
 from holdfast.store.postgres.watching import Notifier, Watcher
@@ -49,7 +50,8 @@ class PostgresBackend:
         self._readers = Readers(self._connections)
         self._writer = Writer(self._connections, sources)
         self._watcher = Watcher(self._connections)
-        self._notifier = Notifier(self._connections)
+        self._forgetter = Forgetter(address.schema, sources)
+        self._notifier = Notifier(self._connections, self._forgetter.forget_some)
         self.identity = ""
 
     @property
@@ -79,6 +81,7 @@ class PostgresBackend:
         """Do the writes; those that only append in one round trip."""
         outcomes = self._writer.commit(writes)
         self._watcher.wake_if_waiting()
+        self._forgetter.written({write.tenant for write in writes})
         self._notifier.tell()
         return outcomes
 

@@ -276,7 +276,7 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relkind IN ('r', 'p');
 
--- oldest_invented: Up to when a slice of the invented keys goes that are older than some time.
+-- last_of_slice: Until when the first so many invented keys are from that are older than some time.
 SELECT at FROM holdfast.keys
  WHERE tenant = %s AND invented AND at < %s ORDER BY at OFFSET %s LIMIT 1;
 
