@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -20,6 +20,7 @@ from holdfast.errors import ConfigError
 if TYPE_CHECKING:
     from holdfast.model.session import Point
     from holdfast.store.backend import Backend
+    from holdfast.store.postgres.backend import PostgresBackend
     from holdfast.store.sync_store import SessionStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -131,6 +132,13 @@ def existing_backend(settings: Settings) -> Backend:
     if isinstance(backend, SqliteBackend):
         _require_store(Path(backend.location), settings)
     return backend
+
+
+def as_postgres(backend: Backend) -> PostgresBackend | None:
+    """Return the backend if it is PostgreSQL's, whose driver others need not have."""
+    module = sys.modules.get("holdfast.store.postgres.backend")
+    found = module is not None and isinstance(backend, module.PostgresBackend)
+    return cast("PostgresBackend", backend) if found else None
 
 
 def point(text: str) -> Point:

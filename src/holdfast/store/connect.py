@@ -36,12 +36,14 @@ def connect(
 ) -> SessionStore:
     """Open a store, and make it if it is new.
 
-    `url` is a path, `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory://`; without one,
-    `HOLDFAST_URL`, else a file in the user's data folder. `tenant` is `HOLDFAST_TENANT` or
+    `url` is a path, `sqlite:///relative.db`, `sqlite:////absolute.db`, `memory://` or
+    `postgresql://user@host/database`; without one, `HOLDFAST_URL`, else a file in the user's data
+    folder. `tenant` is `HOLDFAST_TENANT` or
     `"default"`. A write that cannot start within `timeout` seconds raises `Unavailable`.
     `durability="relaxed"` lets a power failure take the last commits. A store that an older
     Holdfast made is brought up to date, or refused with `migrate=False` (`NotSupported`, which
-    names the command). `sources` gives time and ids, for tests. The store is checked and let go:
+    names the command); then a database of PostgreSQL that has no store is refused as well
+    (`ConfigError`). `sources` gives time and ids, for tests. The store is checked and let go:
     each process opens connections when it needs them.
     """
     sources = sources or Sources()

@@ -20,7 +20,9 @@ from holdfast.store.backend import (
     SchemaState,
 )
 from holdfast.store.postgres import faults, logs, preparing, searching
+from holdfast.store.postgres.by_hand import Script, by_hand
 from holdfast.store.postgres.connections import Address, Connections, never_close
+from holdfast.store.postgres.forgetting import Forgetter
 from holdfast.store.postgres.outages import Outage
 from holdfast.store.postgres.readers import Readers
 from holdfast.store.postgres.watching import Notifier, Watcher
@@ -45,7 +47,8 @@ class PostgresBackend:
         self._readers = Readers(self._connections)
         self._writer = Writer(self._connections, sources)
         self._watcher = Watcher(self._connections)
-        self._notifier = Notifier(self._connections)
+        self._forgetter = Forgetter(address.schema, sources)
+        self._notifier = Notifier(self._connections, self._forgetter.forget_some)
         self.identity = ""
 
     @property
@@ -63,6 +66,10 @@ class PostgresBackend:
         """Bring an older schema up to date, or only prepare that; return its old and new state."""
         return preparing.migrate(self._address, self._sources, before_only=before_only)
 
+    def migration_by_hand(self, *, before_only: bool, role: str | None) -> Script:
+        """Return what `migrate` would do as SQL, and what lets a role use the store."""
+        return by_hand(self._address, self._sources, before_only=before_only, role=role)
+
     def admit(self, *, wait: bool) -> bool:
         """Get hold of a connection; PostgreSQL lets any number of processes write."""
         return self._writer.begin(wait=wait)
@@ -71,6 +78,7 @@ class PostgresBackend:
         """Do the writes; those that only append in one round trip."""
         outcomes = self._writer.commit(writes)
         self._watcher.wake_if_waiting()
+        self._forgetter.written({write.tenant for write in writes})
         self._notifier.tell()
         return outcomes
 
@@ -118,10 +126,7 @@ class PostgresBackend:
 
     def waiting(self, tenant: str, session_id: str) -> int:
         """Return how many stand in line for a session's turn."""
-        return self._readers.read(
-            tenant,
-            lambda snapshot: int(logs.one(snapshot.ask_session("count_waiters", session_id))[0]),
-        )
+        return self._readers.read(tenant, lambda snapshot: logs.waiting(snapshot, session_id))
 
     def wait(self, timeout_s: float) -> None:
         """Return when some process may have committed, or when time is up."""

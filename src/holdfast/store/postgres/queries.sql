@@ -292,7 +292,7 @@ WITH RECURSIVE found (tenant) AS (
       FROM found WHERE found.tenant IS NOT NULL)
 SELECT tenant FROM found WHERE tenant IS NOT NULL;
 
--- oldest_invented: Up to when a slice of the invented keys goes that are older than some time.
+-- last_of_slice: Until when the first so many invented keys are from that are older than some time.
 SELECT at FROM holdfast.keys
  WHERE tenant = %s AND invented AND at < %s ORDER BY at OFFSET %s LIMIT 1;
 

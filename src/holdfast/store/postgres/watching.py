@@ -12,6 +12,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 import psycopg
@@ -155,10 +156,15 @@ class Watcher:
 
 
 class Notifier:
-    """Tells other processes that this one has committed, on a thread of its own."""
+    """Tells other processes that this one has committed, on a thread of its own.
 
-    def __init__(self, connections: Connections) -> None:
+    `chore` is called after that, on the same connection: it does a little of what commits leave to
+    be done, and says whether there is more.
+    """
+
+    def __init__(self, connections: Connections, chore: Callable[[Connection], bool]) -> None:
         self._connections = connections
+        self._chore = chore
         self._statement = f"NOTIFY {connections.address.schema}_news"
         self._start_fresh()
 
@@ -200,14 +206,18 @@ class Notifier:
             if self._thread not in (None, threading.current_thread()):
                 return
             self._thread = threading.current_thread()
+        more = False
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._due or self._closed, IDLE_S)
-                if not self._due:
+                self._change.wait_for(lambda: self._due or self._closed, 0 if more else IDLE_S)
+                if not self._due and (self._closed or not more):
                     self._thread = None
                     return
-                self._due = False
+                due, self._due = self._due, False
+            more = False
             # Whoever cannot be told reads again when its own wait is over.
             with suppress(Exception), self._connections.lend() as connection:
-                connection.execute(self._statement)
+                if due:
+                    connection.execute(self._statement)
+                more = self._chore(connection)
             time.sleep(NOTIFY_S)
