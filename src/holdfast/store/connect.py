@@ -15,12 +15,11 @@ from holdfast.errors import ConfigError, HoldfastError
 from holdfast.rules.arguments import check_id
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite.connections import Durability
 from holdfast.store.sync_store import SessionStore
-from holdfast.store.urls import backend_for, default_url, make_data_folder
 
 if TYPE_CHECKING:
     from holdfast.store.async_store import AsyncSessionStore
+    from holdfast.store.sqlite.connections import Durability
 
 TIMEOUT_S = 30.0
 
@@ -140,6 +139,9 @@ def _engine(
     *,
     migrate: bool,
 ) -> Engine:
+    # Backends are loaded when a store is opened: they take a quarter of what all of Holdfast takes.
+    from holdfast.store.urls import backend_for, default_url, make_data_folder
+
     try:
         sensible = 0 < timeout_s <= threading.TIMEOUT_MAX
     except TypeError:

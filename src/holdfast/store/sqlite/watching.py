@@ -8,7 +8,6 @@ looked at often.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import sqlite3
@@ -91,6 +90,8 @@ class Watcher:
             connection.close()
 
     def _open_events(self) -> None:
+        import ctypes  # slow to import, and only followers and those who wait need it
+
         libc = ctypes.CDLL(None, use_errno=True)
         found = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
         folder = os.fsencode(self._database.path.parent)
