@@ -58,7 +58,7 @@ def _header(session: SessionRow) -> dict[str, Any]:
         "revision": session.revision - start,
         "floor": session.floor - start,
         "labels": {name: at - start for name, at in labels_of(session).items()},
-        "metadata": codec.decode_object(session.meta.encode()),
+        "metadata": codec.decode_object(session.meta),
     }
     return {"format": FORMAT, "version": VERSION, "session": facts}
 

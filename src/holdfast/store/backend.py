@@ -11,7 +11,7 @@ from holdfast.errors import HoldfastError
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Indexed, Search
-from holdfast.model.session import SessionRow
+from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
 from holdfast.rules.decision import Answer
@@ -169,7 +169,7 @@ class Backend(Protocol):
         """Let `wait` return now, from another thread."""
         ...
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         ...
 

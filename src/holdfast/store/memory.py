@@ -15,7 +15,7 @@ from holdfast.errors import HoldfastError, NotSupported
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.search import Found, Indexed, Search
-from holdfast.model.session import SessionRow, new_session
+from holdfast.model.session import ListedSession, SessionRow, listed, new_session
 from holdfast.model.stats import Stats
 from holdfast.model.turn import Ticket
 from holdfast.model.write import KeyRow, Write, WriteKind
@@ -230,7 +230,7 @@ class MemoryBackend:
         rows = [row for row in read.rows if row.kind == EntryKind.TURN]
         return LogRead(read.session, [row for row in rows if turn in (None, row.turn)])
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         with self._lock:
             rows = [session.row for session in self._sessions.values()]
@@ -243,7 +243,7 @@ class MemoryBackend:
             and (listing.below is None or (row.rank, row.pk) < listing.below)
         ]
         rows.sort(key=lambda row: (row.rank, row.pk), reverse=True)
-        return rows[: listing.limit]
+        return list(map(listed, rows[: listing.limit]))
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
         """Return a tenant's sessions with keys above `pk`, by key."""

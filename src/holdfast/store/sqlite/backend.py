@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Search
-from holdfast.model.session import SessionRow
+from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import Write
 from holdfast.rules.totals import usage_totals
@@ -189,7 +189,7 @@ class SqliteBackend:
         """Let `wait` return now."""
         self._watcher.wake()
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         place = listing.below or (_TOP, _TOP)
         values = [listing.tenant, *place, listing.agent_name, listing.agent_name]
@@ -199,7 +199,7 @@ class SqliteBackend:
             values.append(listing.user_id)
         values.append(listing.limit)
         with self._readers.snapshot() as connection:
-            return [SessionRow._make(row) for row in connection.execute(queries()[name], values)]
+            return list(map(ListedSession._make, connection.execute(queries()[name], values)))
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
         """Return a tenant's sessions with keys above `pk`, by key."""
