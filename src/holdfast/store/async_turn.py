@@ -202,7 +202,9 @@ class AsyncTurn:
         return self
 
     async def _give_up(self, opened: Opened | None, error: BaseException) -> None:
-        """Close a turn whose block is not entered, if it was opened: nobody else would soon."""
+        """Leave the line, and close the turn if it was opened: nobody else would soon."""
+        if opened is None:
+            self._request.leave_line(error)
         with contextlib.suppress(HoldfastError):
             lost = await self._shell.read(self._request.opened_in_vain, opened)
             if lost is not None:
