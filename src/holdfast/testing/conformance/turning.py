@@ -213,9 +213,12 @@ class Turning(Conformance):
     def test_leaving_the_line(self, store: SessionStore) -> None:
         """Whoever gave up waiting stands in nobody's way, with a key or without."""
         for key in (None, "k"):
-            with store.turn("s", "one"):
-                with pytest.raises(SessionBusy), store.turn("s", "two", key=key, timeout=0.05):
-                    pass
+            with (
+                store.turn("s", "one"),
+                pytest.raises(SessionBusy),
+                store.turn("s", "two", key=key, timeout=0.05),
+            ):
+                pass
             with store.turn("s", "three", on_busy="reject"):
                 pass
         assert texts(store.get_chat_history("s")) == ["one", "three"] * 2
