@@ -158,10 +158,11 @@ class Backend(Protocol):
         """Return how many stand in line for a session's turn, or stood there until lately."""
         ...
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been committed, by any process, or when time is up.
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when something may have been committed, by any process, since the last call.
 
-        A hint: it may come early, late or twice. One thread at a time calls it.
+        A hint: it may come early, late or twice. False if time was up before: whoever waits then
+        sleeps on. One thread at a time calls it.
         """
         ...
 

@@ -161,11 +161,12 @@ class MemoryBackend:
         session = self._sessions.get((tenant, session_id))
         return len(session.tickets) if session else 0
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until something is committed, or woken, or time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something is committed, or woken; false if time was up before."""
         with self._news:
-            self._news.wait_for(lambda: self._is_new, timeout_s)
+            found = self._news.wait_for(lambda: self._is_new, timeout_s)
             self._is_new = False
+            return found
 
     def wake(self) -> None:
         """Let `wait` return."""

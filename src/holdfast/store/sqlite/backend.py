@@ -178,10 +178,10 @@ class SqliteBackend:
             row = connection.execute(queries()["count_waiters"], (tenant, session_id)).fetchone()
         return int(row[0])
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when some process may have committed, or when time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when some process may have committed, false when time was up before."""
         try:
-            self._watcher.wait(timeout_s)
+            return self._watcher.wait(timeout_s)
         except sqlite3.Error as error:
             raise faults.translated(error, self.location) from error
 
