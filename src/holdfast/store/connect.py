@@ -45,7 +45,7 @@ def connect(
     """
     sources = sources or Sources()
     return SessionStore(
-        _engine(url, durability, timeout, sources, migrate=migrate),
+        open_engine(url, durability, timeout, sources, migrate=migrate),
         _tenant(tenant),
         sources,
         timeout,
@@ -68,7 +68,7 @@ def connect_async(
     def open_store() -> AsyncSessionStore:
         from holdfast.store.async_store import AsyncSessionStore
 
-        engine = _engine(url, durability, timeout, sources, migrate=migrate)
+        engine = open_engine(url, durability, timeout, sources, migrate=migrate)
         return AsyncSessionStore(engine, tenant, sources, timeout)
 
     return Connecting(open_store)
@@ -131,7 +131,7 @@ def _tenant(tenant: str | None) -> str:
     return check_id(tenant, "tenant")
 
 
-def _engine(
+def open_engine(
     url: str | os.PathLike[str] | None,
     durability: Durability,
     timeout_s: float,
@@ -139,6 +139,7 @@ def _engine(
     *,
     migrate: bool,
 ) -> Engine:
+    """Open the store that an address names, as `connect` does, for whatever tenant."""
     # Backends are loaded when a store is opened: they take a quarter of what all of Holdfast takes.
     from holdfast.store.urls import backend_for, default_url, make_data_folder
 
