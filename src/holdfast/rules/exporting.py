@@ -54,7 +54,7 @@ def _header(session: SessionRow, keys: Mapping[str, KeyRow]) -> dict[str, Any]:
         "revision": session.revision - start,
         "floor": session.floor - start,
         "labels": {name: at - start for name, at in labels_of(session).items()},
-        "metadata": codec.decode_object(session.meta.encode()),
+        "metadata": codec.decode_object(session.meta),
         "keys": {name: _key(key) for name, key in callers_keys(session, keys).items()},
     }
     return {"format": FORMAT, "version": VERSION, "session": facts}

@@ -11,7 +11,7 @@ from holdfast.errors import HoldfastError
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Indexed, Search
-from holdfast.model.session import SessionRow
+from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow, Write
 from holdfast.rules.decision import Answer
@@ -170,10 +170,11 @@ class Backend(Protocol):
         """Return how many stand in line for a session's turn, or stood there until lately."""
         ...
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been committed, by any process, or when time is up.
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when something may have been committed, by any process, since the last call.
 
-        A hint: it may come early, late or twice. One thread at a time calls it.
+        A hint: it may come early, late or twice. False if time was up before: whoever waits then
+        sleeps on. One thread at a time calls it.
         """
         ...
 
@@ -181,7 +182,7 @@ class Backend(Protocol):
         """Let `wait` return now, from another thread."""
         ...
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         ...
 

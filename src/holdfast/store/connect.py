@@ -17,10 +17,10 @@ from holdfast.store.backend import Durability
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
 from holdfast.store.sync_store import SessionStore
-from holdfast.store.urls import backend_for, default_url, make_data_folder
 
 if TYPE_CHECKING:
     from holdfast.store.async_store import AsyncSessionStore
+    from holdfast.store.sqlite.connections import Durability
 
 TIMEOUT_S = 30.0
 
@@ -143,6 +143,9 @@ def open_engine(
     migrate: bool,
 ) -> Engine:
     """Open the store that an address names, as `connect` does, for whatever tenant."""
+    # Backends are loaded when a store is opened: they take a quarter of what all of Holdfast takes.
+    from holdfast.store.urls import backend_for, default_url, make_data_folder
+
     try:
         sensible = 0 < timeout_s <= threading.TIMEOUT_MAX
     except TypeError:

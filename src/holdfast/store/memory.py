@@ -15,7 +15,7 @@ from holdfast.errors import HoldfastError, NotSupported
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.search import Found, Indexed, Search
-from holdfast.model.session import SessionRow, new_session
+from holdfast.model.session import ListedSession, SessionRow, listed, new_session
 from holdfast.model.stats import Stats
 from holdfast.model.turn import Ticket
 from holdfast.model.write import KeyRow, Write, WriteKind
@@ -162,11 +162,12 @@ class MemoryBackend:
         session = self._sessions.get((tenant, session_id))
         return len(session.tickets) if session else 0
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until something is committed, or woken, or time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something is committed, or woken; false if time was up before."""
         with self._news:
-            self._news.wait_for(lambda: self._is_new, timeout_s)
+            found = self._news.wait_for(lambda: self._is_new, timeout_s)
             self._is_new = False
+            return found
 
     def wake(self) -> None:
         """Let `wait` return."""
@@ -238,7 +239,7 @@ class MemoryBackend:
         rows = [row for row in read.rows if row.kind == EntryKind.TURN]
         return LogRead(read.session, [row for row in rows if turn in (None, row.turn)])
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         with self._lock:
             rows = [session.row for session in self._sessions.values()]
@@ -251,7 +252,7 @@ class MemoryBackend:
             and (listing.below is None or (row.rank, row.pk) < listing.below)
         ]
         rows.sort(key=lambda row: (row.rank, row.pk), reverse=True)
-        return rows[: listing.limit]
+        return list(map(listed, rows[: listing.limit]))
 
     def tenants(self) -> list[str]:
         """Return the tenants that have sessions."""

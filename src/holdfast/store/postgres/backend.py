@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import psycopg
 
 from holdfast.model.search import Found, Search
-from holdfast.model.session import SessionRow
+from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow, Write
 from holdfast.store.backend import (
@@ -128,10 +128,10 @@ class PostgresBackend:
         """Return how many stand in line for a session's turn."""
         return self._readers.read(tenant, lambda snapshot: logs.waiting(snapshot, session_id))
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when some process may have committed, or when time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when some process may have committed; false when time is up."""
         try:
-            self._watcher.wait(timeout_s)
+            return self._watcher.wait(timeout_s)
         except psycopg.Error as error:
             raise faults.translated(error, self.location) from error
 
@@ -139,7 +139,7 @@ class PostgresBackend:
         """Let `wait` return now."""
         self._watcher.wake()
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         values: list[object] = [listing.tenant, *(listing.below or (_TOP, _TOP))]
         name = "list_sessions"
@@ -149,7 +149,11 @@ class PostgresBackend:
         elif listing.agent_name is not None:
             name = "list_agent_sessions"
             values.append(listing.agent_name)
-        return self._sessions(listing.tenant, name, *values, listing.limit)
+        values.append(listing.limit)
+        return self._readers.read(
+            listing.tenant,
+            lambda snapshot: list(map(ListedSession._make, snapshot.ask(name, *values))),
+        )
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
         """Return a tenant's sessions with keys above `pk`, by key."""

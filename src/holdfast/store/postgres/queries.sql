@@ -204,29 +204,23 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
   FROM holdfast.sessions WHERE tenant = %s AND open_turn IS NOT NULL ORDER BY id;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND (rank, pk) < (%s, %s)
  ORDER BY rank DESC, pk DESC LIMIT %s;
 
 -- list_user_sessions: The same for one user, and perhaps one agent.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND (rank, pk) < (%s, %s) AND user_id = %s
    AND (%s::text IS NULL OR agent_name = %s)
  ORDER BY rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND (rank, pk) < (%s, %s) AND agent_name = %s
  ORDER BY rank DESC, pk DESC LIMIT %s;

@@ -52,22 +52,23 @@ class Watcher:
         """Whether notifications were found not to arrive."""
         return self._connection is None and self._probe_again_at > 0
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been committed, or when time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when something may have been committed, or when woken; else, false."""
         self._waits = True
         try:
             with self._using:
-                self._wait(timeout_s)
+                return self._wait(timeout_s)
         except psycopg.Error:
             self._stop()  # it is opened again by the next wait
             raise
         finally:
             self._waits = False
 
-    def _wait(self, timeout_s: float) -> None:
+    def _wait(self, timeout_s: float) -> bool:
         may_listen = not self._rests and time.monotonic() >= self._probe_again_at
         if self._connection is None and may_listen:
             self._listen()
+            return True  # nobody listened until now
         connection = self._connection
         if connection is None:
             timeout_s = min(timeout_s, POLL_S)
@@ -77,12 +78,14 @@ class Watcher:
             if connection is not None:
                 selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.select(timeout_s)
+        found = connection is None  # then there may always be news
         with suppress(BlockingIOError):
-            woken.recv(4096)
+            found = bool(woken.recv(4096)) or found
         if connection is not None:
             connection.pgconn.consume_input()
             while connection.pgconn.notifies() is not None:
-                pass
+                found = True
+        return found
 
     def wake(self) -> None:
         """Let `wait` return now, from another thread."""

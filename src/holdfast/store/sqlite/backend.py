@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Search
-from holdfast.model.session import SessionRow
+from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow, Write
 from holdfast.rules.totals import usage_totals
@@ -188,10 +188,10 @@ class SqliteBackend:
             row = connection.execute(queries()["count_waiters"], (tenant, session_id)).fetchone()
         return int(row[0])
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when some process may have committed, or when time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when some process may have committed, false when time was up before."""
         try:
-            self._watcher.wait(timeout_s)
+            return self._watcher.wait(timeout_s)
         except sqlite3.Error as error:
             raise faults.translated(error, self.location) from error
 
@@ -199,7 +199,7 @@ class SqliteBackend:
         """Let `wait` return now."""
         self._watcher.wake()
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         place = listing.below or (_TOP, _TOP)
         values = [listing.tenant, *place, listing.agent_name, listing.agent_name]
@@ -209,7 +209,7 @@ class SqliteBackend:
             values.append(listing.user_id)
         values.append(listing.limit)
         with self._readers.snapshot() as connection:
-            return [SessionRow._make(row) for row in connection.execute(queries()[name], values)]
+            return list(map(ListedSession._make, connection.execute(queries()[name], values)))
 
     def tenants(self) -> list[str]:
         """Return the tenants that have sessions."""

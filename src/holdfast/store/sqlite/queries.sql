@@ -113,19 +113,15 @@ DELETE FROM keys WHERE session = ?;
 DELETE FROM sessions WHERE pk = ?;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM sessions
  WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
  ORDER BY rank DESC, pk DESC LIMIT ?;
 
 -- list_user_sessions: The same for one user.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM sessions
  WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
    AND user_id = ?

@@ -108,6 +108,10 @@ class Subject:
         """Return how many stand in line for a session's turn."""
         return self.engine.backend.waiting(tenant, session_id)
 
+    def news(self, timeout_s: float) -> bool:
+        """Wait until something may have been committed; false if time was up before."""
+        return self.engine.backend.wait(timeout_s)
+
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until something has come true; a test that never sees it fails."""
         deadline = time.monotonic() + TIMEOUT_S
