@@ -20,7 +20,6 @@ from holdfast.store.sync_store import SessionStore
 
 if TYPE_CHECKING:
     from holdfast.store.async_store import AsyncSessionStore
-    from holdfast.store.sqlite.connections import Durability
 
 TIMEOUT_S = 30.0
 
