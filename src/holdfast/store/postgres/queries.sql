@@ -1,7 +1,7 @@
 -- commit: A batch of writes that only append; see `commit_v1` in the schema.
-SELECT pk, revision, history_revision, interrupted
+SELECT number, revision, history_revision, interrupted
   FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-                          %s, %s, %s, %s, %s, %s, %s, %s);
+                          %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- set_tenant: Whose rows this transaction is about, for row-level security.
 SELECT set_config('holdfast.tenant', %s, true);
@@ -202,8 +202,8 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
        fence, lease_until, lease_ttl, lease_owner, open_turn,
        open_attempt, turn_status, interrupt_fence
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s)
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_user_sessions: The same for one user, and perhaps one agent.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
@@ -211,9 +211,9 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
        fence, lease_until, lease_ttl, lease_owner, open_turn,
        open_attempt, turn_status, interrupt_fence
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND user_id = %s
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND user_id = %s
    AND (%s::text IS NULL OR agent_name = %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
@@ -221,8 +221,8 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
        fence, lease_until, lease_ttl, lease_owner, open_turn,
        open_attempt, turn_status, interrupt_fence
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND agent_name = %s
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND agent_name = %s
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
