@@ -141,7 +141,8 @@ class PostgresBackend:
 
     def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
-        values: list[object] = [listing.tenant, *(listing.below or (_TOP, _TOP))]
+        rank, pk = listing.below or (_TOP, _TOP)
+        values: list[object] = [listing.tenant, rank, rank, pk]
         name = "list_sessions"
         if listing.user_id is not None:
             name = "list_user_sessions"

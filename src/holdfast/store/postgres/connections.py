@@ -21,6 +21,7 @@ from psycopg.rows import TupleRow
 
 from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.postgres import faults
+from holdfast.store.postgres.arrays import learn_arrays
 from holdfast.store.postgres.outages import Outage
 
 T = TypeVar("T")
@@ -162,6 +163,7 @@ def connect(address: Address) -> Connection:
     except psycopg.Error as error:
         raise _refused(error, address) from error
     connection.patience_s = address.timeout_s
+    learn_arrays(connection)
     return connection
 
 

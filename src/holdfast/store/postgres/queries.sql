@@ -1,7 +1,7 @@
 -- commit: A batch of writes that only append; see `commit_v1` in the schema.
-SELECT pk, revision, history_revision, interrupted
+SELECT number, revision, history_revision, interrupted
   FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-                          %s, %s, %s, %s, %s, %s, %s, %s);
+                          %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- set_tenant: Whose rows this transaction is about, for row-level security.
 SELECT set_config('holdfast.tenant', %s, true);
@@ -207,23 +207,23 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
 SELECT pk, rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s)
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_user_sessions: The same for one user, and perhaps one agent.
 SELECT pk, rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND user_id = %s
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND user_id = %s
    AND (%s::text IS NULL OR agent_name = %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
 SELECT pk, rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND agent_name = %s
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND agent_name = %s
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,

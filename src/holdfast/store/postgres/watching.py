@@ -168,7 +168,11 @@ class Notifier:
     def __init__(self, connections: Connections, chore: Callable[[Connection], bool]) -> None:
         self._connections = connections
         self._chore = chore
-        self._statement = f"NOTIFY {connections.address.schema}_news"
+        # A notification is a transaction of its own, which need not wait for the disk.
+        self._statement = (
+            "BEGIN; SET LOCAL synchronous_commit = off; "
+            f"NOTIFY {connections.address.schema}_news; COMMIT"
+        )
         self._start_fresh()
 
     def _start_fresh(self) -> None:
