@@ -31,7 +31,7 @@ def slow_down(url: str, delay_s: float) -> None:
     import psycopg
 
     name = schema_of(url)
-    with psycopg.connect(_bare(url), autocommit=True) as connection:
+    with psycopg.connect(server_of(url), autocommit=True) as connection:
         connection.execute(
             f"""CREATE FUNCTION {name}.be_slow() RETURNS trigger LANGUAGE plpgsql AS
                 $$ BEGIN PERFORM pg_sleep({delay_s}); RETURN new; END $$;
@@ -45,5 +45,6 @@ def schema_of(url: str) -> str:
     return parse_qs(urlsplit(url).query).get("schema", ["holdfast"])[0]
 
 
-def _bare(url: str) -> str:
+def server_of(url: str) -> str:
+    """Return the address of a PostgreSQL store without what only Holdfast understands."""
     return urlsplit(url)._replace(query="").geturl()

@@ -3,8 +3,10 @@ SELECT number, revision, history_revision, interrupted
   FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
                           %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
--- set_tenant: Whose rows this transaction is about, for row-level security.
-SELECT set_config('holdfast.tenant', %s, true);
+-- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
+-- still in it, it is undone, so that others get at the rows that it has locked.
+SELECT set_config('holdfast.tenant', %s, true),
+       set_config('idle_in_transaction_session_timeout', '10s', true);
 
 -- lock_sessions: The sessions of a batch, each locked, in the order that all batches keep.
 SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,

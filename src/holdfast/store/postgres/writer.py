@@ -125,17 +125,19 @@ class Writer:
     def _decide(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
     ) -> None:
-        """Let the rules decide writes in one transaction, or each in its own if that fails."""
-        try:
-            self._in_transaction(connection, tenant, rest, batch)
-        except psycopg.Error as error:
-            if faults.is_connection_lost(error):
-                raise
-            if len(rest) == 1:
-                batch.settle(rest[0], faults.translated(error, self._address.location))
-                return
-            for stamped in rest:
-                self._decide(connection, tenant, [stamped], batch)
+        """Let the rules decide writes in few transactions, or each in its own if one fails."""
+        while rest:
+            try:
+                self._in_transaction(connection, tenant, rest, batch)
+            except psycopg.Error as error:
+                if faults.is_connection_lost(error):
+                    raise
+                if len(rest) == 1:
+                    batch.settle(rest[0], faults.translated(error, self._address.location))
+                    return
+                for stamped in rest:
+                    self._decide(connection, tenant, [stamped], batch)
+            rest = batch.unsettled(rest)
 
     def _in_transaction(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
@@ -145,8 +147,8 @@ class Writer:
             schema = self._address.schema
             transaction = Transaction(connection, schema, tenant, self._now(), earlier)
             try:
-                outcomes = transaction.decide_all(rest)
-                batch.remember(rest, outcomes)
+                decided = transaction.decide(rest)
+                batch.remember(decided)
                 transaction.commit()
             except (psycopg.Error, Raced) as error:
                 if faults.is_connection_lost(error):
@@ -163,7 +165,7 @@ class Writer:
                 transaction.roll_back()
                 raise
             else:
-                for stamped, outcome in zip(rest, outcomes, strict=True):
+                for stamped, outcome in decided:
                     batch.settle(stamped, outcome)
                 return
 
@@ -184,15 +186,19 @@ class _Batch:
 
     def by_tenant(self) -> Iterator[tuple[str, list[Stamped]]]:
         """Yield the writes that are not settled, tenant by tenant, in the order of locking."""
-        open_ones = [stamped for stamped in self._all if stamped.id not in self._settled]
+        open_ones = self.unsettled(self._all)
         open_ones.sort(key=lambda stamped: (stamped.write.tenant, stamped.write.session_id))
         for tenant, found in groupby(open_ones, key=lambda stamped: stamped.write.tenant):
             yield tenant, list(found)
 
-    def remember(self, batch: Sequence[Stamped], outcomes: Sequence[Outcome]) -> None:
+    def unsettled(self, some: Sequence[Stamped]) -> list[Stamped]:
+        """Return those of which it is not known what they came to."""
+        return [stamped for stamped in some if stamped.id not in self._settled]
+
+    def remember(self, decided: Sequence[tuple[Stamped, Outcome]]) -> None:
         """Keep what a transaction that is about to be committed says, should no answer come."""
-        known = zip([stamped.id for stamped in batch], outcomes, strict=True)
-        self.decided = {**self.decided, **dict(known)}
+        known = {stamped.id: outcome for stamped, outcome in decided}
+        self.decided = {**self.decided, **known}
 
     def settle(self, stamped: Stamped, outcome: Outcome) -> None:
         """Keep what a write came to."""
