@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import psycopg
@@ -21,6 +19,7 @@ from holdfast.testing.postgres import Server
 from tests.postgres.filling import TENANT, fill
 from tests.postgres.recording import Asked, recording, run_plan
 from tests.postgres.roles import printed, run, with_user
+from tests.postgres.writing import write
 
 COUNT = 100_000
 ROLE = "planned"
@@ -92,67 +91,23 @@ def work(url: str, first: int) -> None:
     """Do everything that a store can do, with sessions from `first` on."""
     names = (f"s{number}" for number in range(first, COUNT))
     with holdfast.connect(url) as store:
-        name = next(names)
-        for key in ("k1", "k1", "k2"):
-            store.add_user_message(name, "hello", key=key)
-        history = store.get_chat_history(name)
-        store.get_chat_history(name, max_messages=1)
-        store.get_chat_history(name, at=history.revision - 1)
-        store.read_entries(name, limit=10)
-        rewritten(store, next(names))
-        turned(store, next(names))
-        waited(store, next(names), url)
+        write(store, names, url)
+        read(store, next(names))
         listed(store, first)
-        store.search("word17")
-        store.search("word17 hello", user_id="user17")
-        store.stats(name)
-        store.recover()
-        store.import_session(store.export_session(name), f"{name} again")
-        assert store.verify(name)
-        store.delete_session(name)
     paged(url)
 
 
-def rewritten(store: SessionStore, name: str) -> None:
-    """Rewrite a history that somebody added to meanwhile, and purge the one before."""
+def read(store: SessionStore, name: str) -> None:
+    """Read a session in every way, and search."""
+    store.add_user_message(name, "hello")
     history = store.get_chat_history(name)
-    store.add_user_message(name, "meanwhile")
-    assert store.set_chat_history(name, [{"role": "user", "content": "x"}, *history][:1]).kept == 0
-    history = store.get_chat_history(name)
-    store.add_user_message(name, "meanwhile")
-    history.insert(0, {"role": "user", "content": "before"})
-    assert store.set_chat_history(name, history).kept == 1
-    store.fork_session(name)
-    store.purge(name, older_than=timedelta(0))
-
-
-def turned(store: SessionStore, name: str) -> None:
-    """Run a turn, repeat it, and read what it left."""
-    with store.turn(name, "hello", key="turn") as turn:
-        turn.write("an answer")
-        turn.record_usage(input_tokens=1, output_tokens=1)
-    with store.turn(name, "hello", key="turn") as again:
-        assert again.replayed
-    store.get_chat_history(name, at=turn.id)
-    store.get_chat_history(name, at=-1)
-
-
-def waited(store: SessionStore, name: str, url: str) -> None:
-    """Run a turn, and then one that stood in line for it."""
-
-    def follow() -> None:
-        with store.turn(name, "me too"):
-            pass
-
-    backend = backend_for(url, durability="full", timeout_s=30, sources=Sources())
-    thread = threading.Thread(target=follow)
-    with store.turn(name, "hello"):
-        thread.start()
-        deadline = time.monotonic() + 30
-        while backend.waiting(TENANT, name) == 0:
-            assert time.monotonic() < deadline, "nobody waits"
-    thread.join()
-    backend.close()
+    store.get_chat_history(name, max_messages=1)
+    store.get_chat_history(name, at=history.revision - 1)
+    store.read_entries(name, limit=10)
+    store.search("word17")
+    store.search("word17 hello", user_id="user17")
+    store.stats(name)
+    assert store.verify(name)
 
 
 def listed(store: SessionStore, first: int) -> None:
