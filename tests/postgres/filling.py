@@ -13,6 +13,9 @@ TENANT = "default"
 UNINDEXED = 1_000
 """Of so many sessions, one is not in the search index yet."""
 
+OLD = 3_000
+"""So many sessions have an invented key that may be forgotten."""
+
 _FILL = """
 INSERT INTO holdfast.sessions (
        shard, tenant, id, pk, revision, history_revision, base, floor, message_count,
@@ -38,7 +41,8 @@ SELECT shard, tenant, pk << 32 | 1, 'meta', NULL, 0, pk, payload, crc
 
 INSERT INTO holdfast.keys (
        shard, tenant, session, key, invented, kind, revision, kept, turn, write, at)
-SELECT shard, tenant, pk, 'w_' || pk, true, 'add', pk << 32 | 2, 0, NULL, 'w_' || pk, pk
+SELECT shard, tenant, pk, 'w_' || pk, true, 'add', pk << 32 | 2, 0, NULL, 'w_' || pk,
+       CASE WHEN pk <= %(old)s THEN pk ELSE extract(epoch FROM now())::bigint * 1000 END
   FROM holdfast.sessions WHERE tenant = %(tenant)s;
 
 INSERT INTO holdfast.searched (shard, tenant, revision, place, at, words, terms)
@@ -53,14 +57,19 @@ SELECT setval('holdfast.session_keys', %(count)s), setval('holdfast.ranks', %(co
 def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: int) -> None:
     """Make so many sessions `s1`, `s2`, ... of one message each in an empty schema.
 
-    Each has a user of 1,000, an agent of 10, and an invented key from 1970; all verify.
+    Each has a user of 1,000, an agent of 10, and an invented key; all verify.
     """
     numbers = range(1, count + 1)
-    payloads = [f'{{"role":"user","content":"hello word{n % 5000}"}}' for n in numbers]
+    payloads = [
+        f'{{"role":"user","content":"hello word{n % 5000}","id":"msg_{n}",'
+        f'"created_at":"1970-01-01T00:00:00.000Z"}}'
+        for n in numbers
+    ]
     details = [f'{{"user_id":"user{n % 1000}","agent_name":"agent{n % 10}"}}' for n in numbers]
     values = {
         "tenant": TENANT,
         "count": count,
+        "old": OLD,
         "unindexed": UNINDEXED,
         "shards": integers([shard_of(TENANT, f"s{n}") for n in numbers]),
         "payloads": payloads,

@@ -63,6 +63,7 @@ class Forgetter:
             with connection.pipeline():
                 connection.execute(self._queries["set_tenant"], (tenant,))
                 connection.execute(self._queries["loose_commit"])
+                connection.execute(self._queries["only_indexes"])
                 row = connection.execute(self._queries["now"]).fetchone()
             assert row is not None, "the time is always told"
             now_ms = int(row[0]) if self._sources.real_time else self._sources.now_ms()

@@ -311,6 +311,9 @@ SELECT shard, pk, base, history_revision, indexed, indexed_messages, indexed_wor
 -- loose_commit: What is derived need not be on the disk before it is answered.
 SELECT set_config('synchronous_commit', 'off', true);
 
+-- only_indexes: What is small is to be found through indexes, whatever the statistics say.
+SELECT set_config('enable_seqscan', 'off', true);
+
 -- unindexed_entries: Message entries of a session between two revisions.
 SELECT revision, at, convert_to(payload, 'UTF8'), crc
   FROM holdfast.messages
