@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
@@ -11,7 +12,9 @@ import pytest
 
 import holdfast
 from holdfast import SessionStore
+from holdfast.errors import NotSupported
 from holdfast.store.backend import Listing
+from holdfast.store.postgres.arrays import learn_arrays, texts
 from holdfast.store.postgres.queries import queries
 from holdfast.store.sources import Sources
 from holdfast.store.urls import backend_for
@@ -39,6 +42,9 @@ NOTHING_TO_FIND = {
 
 INDEX_ALONE = {"count_indexed"}
 """Reads one index from end to end, and no table."""
+
+KEYS, IDS = 17, 18
+"""Which of the values of `commit_v1` are the keys of its writes, and their ids."""
 
 LARGE_SORT = 1_000
 IN_VAIN = 200
@@ -83,6 +89,7 @@ def seen(request: pytest.FixtureRequest, filled: str, role_url: str) -> Iterator
     with recording("holdfast") as asked:
         work(url, 10_000 if request.param == "owner" else 20_000)
     with psycopg.connect(url, autocommit=True) as connection:
+        learn_arrays(connection)
         connection.execute("SELECT set_config('holdfast.tenant', %s, false)", (TENANT,))
         yield Seen(asked, url, connection)
 
@@ -130,6 +137,9 @@ def paged(url: str) -> None:
     assert backend.list_sessions(Listing(TENANT, 50, middle, user_id="user7"))
     assert backend.list_sessions(Listing(TENANT, 50, middle, agent_name="agent7"))
     assert len(backend.sessions_after(TENANT, COUNT // 2, 1000)) == 1000
+    with suppress(NotSupported):  # of a role that sees one tenant alone
+        assert backend.tenants() == [TENANT]
+    assert backend.read_keys(TENANT, "s1") is not None
     backend.close()
 
 
@@ -170,13 +180,14 @@ def test_no_table_is_scanned(seen: Seen, name: str) -> None:
 def test_the_function_scans_no_table(seen: Seen, *, keyed: bool) -> None:
     """`commit_v1` finds its rows through indexes, also with plans that are kept."""
     commits = [each for each in seen.asked if each.name == "commit"]
-    asked = next(each for each in commits if ('"k1"' in each.values[5]) is keyed)
+    asked = next(each for each in commits if (each.values[KEYS] is not None) is keyed)
     with psycopg.connect(seen.url, autocommit=True) as connection:
+        learn_arrays(connection)
         for attempt in range(10):
             values = list(asked.values)
-            values[6] = f'{{"w_again{attempt}"}}'
+            values[IDS] = texts([f"w_again{attempt}"])
             if keyed:
-                values[5] = f'{{"again{attempt}"}}'
+                values[KEYS] = texts([f"again{attempt}"])
             with connection.transaction(force_rollback=True):
                 done = connection.execute(asked.statement.encode(), values).fetchall()
                 scans = connection.execute(
@@ -216,9 +227,8 @@ def test_a_lone_session_is_updated_in_place(database: str) -> None:
         for number in range(300):
             store.add_user_message("a", str(number), key=str(number))
     with psycopg.connect(database, autocommit=True) as connection:
-        updates, in_place, _ = counted(connection, "holdfast", 300)["sessions"]
-    assert updates == 300
-    assert in_place == 300
+        updates, in_place, _ = counted(connection, "holdfast", 301)["sessions"]
+    assert updates == in_place == 301
 
 
 def test_plans_outlive_growth(database: str) -> None:
