@@ -43,7 +43,7 @@ class PostgresBackend:
     capabilities = Capabilities(durable=True, cross_process=True, overwrites=False)
 
     def __init__(self, address: Address, durability: Durability, sources: Sources) -> None:
-        self._address = address
+        self.address = address
         self._durability: Durability = durability
         self._sources = sources
         self._connections = Connections(address)
@@ -57,21 +57,21 @@ class PostgresBackend:
     @property
     def location(self) -> str:
         """The URL, without its password."""
-        return self._address.location
+        return self.address.location
 
     def open(self, *, migrate: bool = True) -> None:
         """Check the server, make the schema if it is new, bring it up to date, and let go."""
         self.identity = preparing.prepare(
-            self._address, self._durability, self._sources, migrate=migrate
+            self.address, self._durability, self._sources, migrate=migrate
         )
 
     def migrate(self, *, before_only: bool) -> tuple[SchemaState, SchemaState]:
         """Bring an older schema up to date, or only prepare that; return its old and new state."""
-        return preparing.migrate(self._address, self._sources, before_only=before_only)
+        return preparing.migrate(self.address, self._sources, before_only=before_only)
 
     def migration_by_hand(self, *, before_only: bool, role: str | None) -> Script:
         """Return what `migrate` would do as SQL, and what lets a role use the store."""
-        return by_hand(self._address, self._sources, before_only=before_only, role=role)
+        return by_hand(self.address, self._sources, before_only=before_only, role=role)
 
     def admit(self, *, wait: bool) -> bool:
         """Get hold of a connection; PostgreSQL lets any number of processes write."""
@@ -206,7 +206,7 @@ class PostgresBackend:
             values = (tenant, shard_of(tenant, session_id), session_id)
         with self._readers.snapshot(tenant) as snapshot:
             counted, messages, activity, used = [snapshot.ask(name, *values) for name in what]
-            size = snapshot.ask("size", self._address.schema)
+            size = snapshot.ask("size", self.address.schema)
             sessions, said, firsts = _one(counted)
             entries, resets = _one(messages)
             (others,) = _one(activity)

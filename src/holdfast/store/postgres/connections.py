@@ -33,6 +33,7 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 _DEFAULTS = {
     "application_name": "holdfast",
+    "client_encoding": "UTF8",
     "connect_timeout": "10",
     # A peer that is gone without a word is noticed within half a minute, idle or not.
     "keepalives_idle": "10",
