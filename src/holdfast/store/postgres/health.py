@@ -91,7 +91,7 @@ def of_tables(look: Look) -> Iterator[Finding]:
     off = [name for name, *_, is_off in tables if is_off]
     (runs,) = look.row("autovacuum")
     dead = sum(row[2] for row in tables)
-    kept = f"{dead:,} dead rows: what was deleted or purged is in the files until they are vacuumed"
+    kept = f"{dead:,} dead rows: what was deleted or purged stays in the tables until a vacuum"
     if not runs or off:
         which = f"for {', '.join(off)}" if runs else "in this server"
         hint = f"turn it on, and say VACUUM {look.schema}.messages now"
