@@ -33,8 +33,9 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 class Settings:
     """What `--store`, `--tenant` and `--json` said, wherever on the line they stood.
 
-    `place` is where a command looked, for people, as soon as it has opened a store; `named_by` is
-    what on the line says the address.
+    As soon as a command has opened a store, `place` is where it looked, for people, and
+    `overwrites` whether Holdfast itself overwrites there what was deleted. `named_by` is what on
+    the line says the address.
     """
 
     url: str | None = None
@@ -42,6 +43,7 @@ class Settings:
     as_json: bool = False
     place: str = ""
     named_by: str = "--store"
+    overwrites: bool = True
 
     @property
     def source(self) -> str:
@@ -116,12 +118,25 @@ def open_store(settings: Settings) -> SessionStore:
     """
     from holdfast.store.connect import connect
 
-    existing_backend(settings)
+    settings.overwrites = existing_backend(settings).capabilities.overwrites
     store = connect(settings.url, tenant=settings.tenant, migrate=False)
     settings.place = visible(store.location)
     if store.tenant != "default":
         settings.place += f" (tenant {visible(store.tenant)})"
     return store
+
+
+def erasing(settings: Settings) -> str:
+    """Return what becomes of bytes whose erasure is pending."""
+    if settings.overwrites:
+        return (
+            "a reader still holds some of the bytes, or erasing takes long, "
+            "and a later write erases them (holdfast doctor shows whether)"
+        )
+    return (
+        "the server's vacuum removes the bytes (holdfast doctor shows what is left), "
+        "and archives, replicas and backups keep theirs"
+    )
 
 
 def existing_backend(settings: Settings) -> Backend:

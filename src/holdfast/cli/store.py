@@ -160,6 +160,8 @@ def migrate(context: click.Context, *, before: bool, print_sql: bool, role: str 
     place = visible(backend.location)
     if now == found:
         print_line(f"{place} is up to date: schema version {_version(now)}.")
+    elif not found.prepared:
+        print_line(f"{place}: made a store with schema version {_version(now)}.")
     else:
         print_line(f"{place}: schema version {_version(found)} before, {_version(now)} now.")
     if now.prepared > now.version:

@@ -48,7 +48,7 @@ def connect(
     sources = sources or Sources()
     return SessionStore(
         open_engine(url, durability, timeout, sources, migrate=migrate),
-        _tenant(tenant),
+        chosen_tenant(tenant),
         sources,
         timeout,
     )
@@ -65,7 +65,7 @@ def connect_async(
 ) -> Connecting:
     """Open a store for asyncio, as `connect` does: `await` it, or use it with `async with`."""
     sources = sources or Sources()
-    tenant = _tenant(tenant)
+    tenant = chosen_tenant(tenant)
 
     def open_store() -> AsyncSessionStore:
         from holdfast.store.async_store import AsyncSessionStore
@@ -127,7 +127,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_default_lock)
 
 
-def _tenant(tenant: str | None) -> str:
+def chosen_tenant(tenant: str | None) -> str:
+    """Return the tenant that is named, else `HOLDFAST_TENANT`, else `"default"`."""
     if tenant is None:
         tenant = os.environ.get("HOLDFAST_TENANT") or "default"
     return check_id(tenant, "tenant")

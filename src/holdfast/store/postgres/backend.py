@@ -40,7 +40,7 @@ class PostgresBackend:
     capabilities = Capabilities(durable=True, cross_process=True, overwrites=False)
 
     def __init__(self, address: Address, durability: Durability, sources: Sources) -> None:
-        self._address = address
+        self.address = address
         self._durability: Durability = durability
         self._sources = sources
         self._connections = Connections(address, Outage(sources.monotonic_s, address.timeout_s / 2))
@@ -54,21 +54,21 @@ class PostgresBackend:
     @property
     def location(self) -> str:
         """The URL, without its password."""
-        return self._address.location
+        return self.address.location
 
     def open(self, *, migrate: bool = True) -> None:
         """Check the server, make the schema if it is new, bring it up to date, and let go."""
         self.identity = preparing.prepare(
-            self._address, self._durability, self._sources, migrate=migrate
+            self.address, self._durability, self._sources, migrate=migrate
         )
 
     def migrate(self, *, before_only: bool) -> tuple[SchemaState, SchemaState]:
         """Bring an older schema up to date, or only prepare that; return its old and new state."""
-        return preparing.migrate(self._address, self._sources, before_only=before_only)
+        return preparing.migrate(self.address, self._sources, before_only=before_only)
 
     def migration_by_hand(self, *, before_only: bool, role: str | None) -> Script:
         """Return what `migrate` would do as SQL, and what lets a role use the store."""
-        return by_hand(self._address, self._sources, before_only=before_only, role=role)
+        return by_hand(self.address, self._sources, before_only=before_only, role=role)
 
     def admit(self, *, wait: bool) -> bool:
         """Get hold of a connection; PostgreSQL lets any number of processes write."""
@@ -166,7 +166,7 @@ class PostgresBackend:
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
         """Count a tenant's sessions and entries, or one session's."""
         return self._readers.read(
-            tenant, lambda snapshot: logs.stats(snapshot, session_id, self._address.schema)
+            tenant, lambda snapshot: logs.stats(snapshot, session_id, self.address.schema)
         )
 
     def lacking(self, tenant: str) -> int:

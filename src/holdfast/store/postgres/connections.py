@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode
 from weakref import WeakSet
 
 import psycopg
@@ -46,6 +46,7 @@ LEAST_CONNECT_S, MOST_CONNECT_S = 2, 10
 
 _DEFAULTS = {
     "application_name": "holdfast",
+    "client_encoding": "UTF8",
     # A peer that is gone without a word is noticed within half a minute, idle or not.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -66,8 +67,14 @@ class Address(Struct, frozen=True):
 
 def parse_address(url: str, timeout_s: float) -> Address:
     """Return what a `postgresql://` URL says; `schema` and `connections` in it are for us."""
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    place, _, query = url.partition("?")
+    _, slashes, rest = place.partition("://")
+    if not slashes:
+        raise ConfigError(
+            "the URL names no server",
+            hint="write postgresql://user@host:port/database",
+        )
+    options = dict(parse_qsl(query, keep_blank_values=True))
     schema = options.pop("schema", "holdfast")
     limit = options.pop("connections", str(CONNECTIONS))
     if not _SCHEMA.fullmatch(schema):
@@ -80,12 +87,15 @@ def parse_address(url: str, timeout_s: float) -> Address:
             f"connections={limit!r} must be a number from {LEAST_CONNECTIONS} on",
             hint=f"without it a process has at most {CONNECTIONS}",
         )
-    for_libpq = urlunsplit(parts._replace(query=urlencode(options, quote_via=quote)))
+    for_libpq = f"postgresql://{rest}?{urlencode(options, quote_via=quote)}"
     try:
         known = conninfo_to_dict(for_libpq)
     except psycopg.ProgrammingError as error:
+        said = " ".join(str(error).split())
+        if secret := _password(rest):
+            said = said.replace(secret, "***")
         raise ConfigError(
-            f"{_without_password(url)!r} is no PostgreSQL URL: {' '.join(str(error).split())}",
+            f"{_without_password(url)!r} is no PostgreSQL URL: {said}",
             hint="write postgresql://user@host:port/database",
         ) from None
     wanted: dict[str, Any] = {**_DEFAULTS, **known}
@@ -98,13 +108,20 @@ def parse_address(url: str, timeout_s: float) -> Address:
     return Address(make_conninfo("", **wanted), schema, int(limit), location, timeout_s)
 
 
+def _password(rest: str) -> str:
+    """Return the password as it stands in a URL behind its `://`, or nothing."""
+    return rest.partition("/")[0].rpartition("@")[0].partition(":")[2]
+
+
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    user, _, place = parts.netloc.rpartition("@")
+    place, _, query = url.partition("?")
+    scheme, _, rest = place.partition("://")
+    authority, slash, database = rest.partition("/")
+    user, at, host = authority.rpartition("@")
     name, colon, _ = user.partition(":")
-    netloc = f"{name}{':***' if colon else ''}@{place}" if user else place
-    options = [(k, "***" if k == "password" else v) for k, v in parse_qsl(parts.query)]
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(options)))
+    options = [(k, "***" if k == "password" else v) for k, v in parse_qsl(query)]
+    shown = f"?{urlencode(options, safe='/*')}" if options else ""
+    return f"{scheme}://{name}{':***' if colon else ''}{at}{host}{slash}{database}{shown}"
 
 
 class Connection(psycopg.Connection[TupleRow]):
@@ -169,7 +186,7 @@ def connect(address: Address) -> Connection:
 
 def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailable:
     """Tell what a server refuses from a server that does not answer: neither comes with a code."""
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split()).removeprefix("connection failed: ")
     if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", said):
         return ConfigError(
             f"{address.location} refuses this user: {said}",
