@@ -50,10 +50,13 @@ def newest() -> int:
 
 def state(connection: Connection, schema: str) -> SchemaState | None:
     """Return how far a database's schema is; `None` if there is none of ours."""
-    row = connection.execute("SELECT to_regclass(%s)", (f"{schema}.store",)).fetchone()
-    if row is None or row[0] is None:
-        _require_room(connection, schema)
-        return None
+    if not _is_there(connection, schema):
+        # Another worker that starts just now makes all of it at one instant: so look again.
+        occupied = _has_tables(connection, schema)
+        if not _is_there(connection, schema):
+            if occupied:
+                raise _not_ours(schema)
+            return None
     try:
         found: dict[str, str] = dict(
             connection.execute(in_schema("SELECT name, value FROM holdfast.store", schema))
@@ -115,15 +118,18 @@ def _put(schema: str, name: str, value: str) -> str:
     )
 
 
-def _require_room(connection: Connection, schema: str) -> None:
-    """Refuse a schema in which somebody else has tables."""
+def _is_there(connection: Connection, schema: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s)", (f"{schema}.store",)).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _has_tables(connection: Connection, schema: str) -> bool:
     row = connection.execute(
         "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s",
         (schema,),
     ).fetchone()
-    if row and row[0]:
-        raise _not_ours(schema)
+    return bool(row and row[0])
 
 
 def _not_ours(schema: str) -> ConfigError:
