@@ -35,6 +35,8 @@ class Listener:
         self._ended: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
         self._failures: list[BaseException] = []
+        # asyncio knows who waits for a stream by weak references only.
+        self._serving: set[asyncio.Task[Any] | None] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
@@ -92,6 +94,7 @@ class Listener:
             self._server = None
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(task := asyncio.current_task())
         connection: socket.socket = writer.get_extra_info("socket")
         # asyncio's way, which it forgets for connections to a socket that it was given.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -101,6 +104,7 @@ class Listener:
             pass  # one side is gone, or the listener is being closed
         finally:
             writer.close()
+            self._serving.discard(task)
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002 # asyncio's
         self._failures.append(context.get("exception") or RuntimeError(context["message"]))
