@@ -125,16 +125,16 @@ async def _cancelled_in_line(stage: Stage) -> None:
         async with store.turn(SESSION, "too late"):
             raise AssertionError("the session is taken")
 
-    async with holdfast.connect_async(str(stage.path)) as store:
+    async with holdfast.connect_async(stage.url) as store:
         task = asyncio.create_task(run(store))
         await asyncio.to_thread(wait_for, lambda: stage.waiting() == 1, "standing in line")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-def test_cancelled_in_line(tmp_path: Path) -> None:
+def test_cancelled_in_line(url: str) -> None:
     """A task that is cancelled while it waits for a turn stands in nobody's way."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         with stage.store.turn(SESSION, "first"):
             asyncio.run(_cancelled_in_line(stage))
             assert stage.waiting() == 0
