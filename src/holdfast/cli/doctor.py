@@ -9,7 +9,7 @@ import click
 from msgspec.structs import asdict
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import Settings, backend_of, global_options, settings_of
+from holdfast.cli.options import Settings, as_postgres, backend_of, global_options, settings_of
 from holdfast.cli.printing import plural, print_json, print_line, print_rich
 from holdfast.cli.program import FAILED
 
@@ -27,9 +27,10 @@ _STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red"}
 def doctor(context: click.Context) -> None:
     """Look at the store from outside, and say what to do.
 
-    It writes nothing. It tells which store that is, how durable it really is, its schema, the
-    disk's space, who holds its locks, and what is still to be erased. Exits with 1 if there is a
-    problem; warnings alone exit with 0.
+    It writes nothing. It tells which store that is, how durable it really is, its schema, who holds
+    its locks, and what is left of what was deleted; of a file the disk's space, of PostgreSQL the
+    replicas, the rights of this role, and its connections. Exits with 1 if there is a problem;
+    warnings alone exit with 0.
 
     Example: holdfast doctor --store chats.db
     """
@@ -57,9 +58,16 @@ def doctor(context: click.Context) -> None:
 
 
 def _findings(settings: Settings) -> tuple[str, list[Finding]]:
+    from holdfast.store.connect import chosen_tenant
     from holdfast.store.sqlite.backend import SqliteBackend
 
     backend = backend_of(settings)
+    postgres = as_postgres(backend)
+    if postgres is not None:
+        from holdfast.store.postgres.diagnosis import diagnose as diagnose_postgres
+
+        tenant = chosen_tenant(settings.tenant)
+        return postgres.location, diagnose_postgres(postgres.address, tenant, settings.source)
     if isinstance(backend, SqliteBackend):
         from holdfast.store.sqlite.diagnosis import diagnose
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -20,6 +20,7 @@ from holdfast.errors import ConfigError
 if TYPE_CHECKING:
     from holdfast.model.session import Point
     from holdfast.store.backend import Backend
+    from holdfast.store.postgres.backend import PostgresBackend
     from holdfast.store.sync_store import SessionStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,20 +33,29 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 class Settings:
     """What `--store`, `--tenant` and `--json` said, wherever on the line they stood.
 
-    `place` is where a command looked, for people, as soon as it has opened a store.
+    As soon as a command has opened a store, `place` is where it looked, for people, and
+    `overwrites` whether Holdfast itself overwrites there what was deleted. `named_by` is what on
+    the line says the address.
     """
 
     url: str | None = None
     tenant: str | None = None
     as_json: bool = False
     place: str = ""
+    named_by: str = "--store"
+    overwrites: bool = True
 
     @property
     def source(self) -> str:
         """Where the store's address comes from."""
         if self.url is not None:
-            return "--store"
+            return self.named_by
         return "HOLDFAST_URL" if os.environ.get("HOLDFAST_URL") else "the default"
+
+    @property
+    def elsewhere(self) -> str:
+        """How another store is named, to be said in hints."""
+        return " with --store or HOLDFAST_URL" if self.named_by == "--store" else ""
 
 
 def settings_of(context: click.Context) -> Settings:
@@ -108,12 +118,25 @@ def open_store(settings: Settings) -> SessionStore:
     """
     from holdfast.store.connect import connect
 
-    existing_backend(settings)
+    settings.overwrites = existing_backend(settings).capabilities.overwrites
     store = connect(settings.url, tenant=settings.tenant, migrate=False)
     settings.place = visible(store.location)
     if store.tenant != "default":
         settings.place += f" (tenant {visible(store.tenant)})"
     return store
+
+
+def erasing(settings: Settings) -> str:
+    """Return what becomes of bytes whose erasure is pending."""
+    if settings.overwrites:
+        return (
+            "a reader still holds some of the bytes, or erasing takes long, "
+            "and a later write erases them (holdfast doctor shows whether)"
+        )
+    return (
+        "the server's vacuum removes the bytes (holdfast doctor shows what is left), "
+        "and archives, replicas and backups keep theirs"
+    )
 
 
 def existing_backend(settings: Settings) -> Backend:
@@ -124,6 +147,13 @@ def existing_backend(settings: Settings) -> Backend:
     if isinstance(backend, SqliteBackend):
         _require_store(Path(backend.location), settings)
     return backend
+
+
+def as_postgres(backend: Backend) -> PostgresBackend | None:
+    """Return the backend if it is PostgreSQL's, whose driver others need not have."""
+    module = sys.modules.get("holdfast.store.postgres.backend")
+    found = module is not None and isinstance(backend, module.PostgresBackend)
+    return cast("PostgresBackend", backend) if found else None
 
 
 def point(text: str) -> Point:
@@ -173,12 +203,12 @@ def _require_store(path: Path, settings: Settings) -> None:
         raise ConfigError(
             f"there is no folder {path.parent} for the store {path} (from {settings.source})",
             code="no_store",
-            hint="name another one with --store or HOLDFAST_URL",
+            hint=f"name another one{settings.elsewhere}",
         )
     raise ConfigError(
         f"there is no store at {path} (from {settings.source})",
         code="no_store",
-        hint="name another one with --store or HOLDFAST_URL; a program makes one when it connects: "
+        hint=f"name another one{settings.elsewhere}; a program makes one when it connects: "
         f"python -c 'import holdfast; holdfast.connect({_argument(settings)})'",
     )
 

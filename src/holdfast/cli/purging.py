@@ -9,7 +9,15 @@ import click
 from msgspec.structs import asdict
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import confirm, global_options, length_of_time, open_store, settings_of
+from holdfast.cli.options import (
+    Settings,
+    confirm,
+    erasing,
+    global_options,
+    length_of_time,
+    open_store,
+    settings_of,
+)
 from holdfast.cli.printing import plural, print_json, say
 
 if TYPE_CHECKING:
@@ -34,8 +42,8 @@ def purge(
     """Destroy earlier histories, for good.
 
     Those before the current one, of each SESSION or of all. Shows what there is, and asks unless
-    --yes is given. Rewrites the file, so that no byte of what went is left; on a large store that
-    takes a while.
+    --yes is given. A SQLite file is rewritten, so that no byte of what went is left, which takes a
+    while if it is large; PostgreSQL leaves the bytes to its vacuum.
 
     Example: holdfast store purge --older-than 30d --yes
     """
@@ -51,7 +59,7 @@ def purge(
         if settings.as_json:
             print_json({"store": store.location, "tenant": store.tenant, **asdict(purged)})
             return
-    say(_told(purged, settings.place))
+    say(_told(purged, settings))
 
 
 def _purged(store: SessionStore, named: list[str], older_than: timedelta | None) -> Purge:
@@ -77,16 +85,13 @@ def _announce(earlier: int, named: list[str], place: str, *, dated: bool) -> Non
         say(f"From {place}, this will go: {there}.")
 
 
-def _told(purged: Purge, place: str) -> str:
+def _told(purged: Purge, settings: Settings) -> str:
     if not purged.sessions:
-        return f"Nothing was there to purge in {place}."
+        return f"Nothing was there to purge in {settings.place}."
     what = (
         f"Purged {plural(purged.generations, 'generation')} of "
         f"{plural(purged.sessions, 'session')}, {plural(purged.messages, 'message')}"
     )
     if purged.erasure == "done":
         return f"{what}; the bytes are erased."
-    return (
-        f"{what}; a reader still holds some of the bytes, or erasing takes long, "
-        "and a later write erases them (holdfast doctor shows whether)."
-    )
+    return f"{what}; {erasing(settings)}."

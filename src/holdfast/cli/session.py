@@ -14,6 +14,7 @@ from holdfast.cli.options import (
     AT_HELP,
     Settings,
     confirm,
+    erasing,
     global_options,
     open_store,
     point,
@@ -136,10 +137,11 @@ def show(
 
 
 def _show_turns(settings: Settings, session_id: str, limit: int | None) -> None:
+    from holdfast.cli.slices import log
     from holdfast.cli.turns import Turns, turn_table, turn_values
 
     with open_store(settings) as store:
-        found = list(Turns(store.read_entries(session_id)).of.values())
+        found = list(Turns(log(store, session_id)).of.values())
     found = found if limit is None else found[-limit:]
     if settings.as_json:
         print_json([turn_values(turn) for turn in found])
@@ -199,7 +201,7 @@ def delete(context: click.Context, session_ids: tuple[str, ...], *, yes: bool) -
         print_json({"deleted": outcomes})
     else:
         for name, erasure in erasures:
-            say(_told(name, erasure, settings.place))
+            say(_told(name, erasure, settings))
     if any(erasure == "none" for _, erasure in erasures):
         context.exit(FAILED)
 
@@ -219,13 +221,10 @@ def _announce(going: list[SessionInfo], place: str) -> None:
         say(f"  {visible(info.id)}{title} ({about})")
 
 
-def _told(session_id: str, erasure: str, place: str) -> str:
+def _told(session_id: str, erasure: str, settings: Settings) -> str:
     name = visible(session_id)
     if erasure == "done":
         return f"Deleted {name}; its bytes are erased."
     if erasure == "pending":
-        return (
-            f"Deleted {name}; a reader still holds some of its bytes, "
-            "and the first write after it is done erases them (holdfast doctor shows whether)."
-        )
-    return f"There is no session {name} in {place}."
+        return f"Deleted {name}; {erasing(settings)}."
+    return f"There is no session {name} in {settings.place}."

@@ -12,7 +12,14 @@ from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import existing_backend, global_options, open_store, settings_of
+from holdfast.cli.options import (
+    Settings,
+    as_postgres,
+    existing_backend,
+    global_options,
+    open_store,
+    settings_of,
+)
 from holdfast.cli.printing import (
     Column,
     facts,
@@ -25,11 +32,12 @@ from holdfast.cli.printing import (
     table,
 )
 from holdfast.cli.program import FAILED, CommandGroup, show_help_alone
+from holdfast.errors import NotSupported
 
 if TYPE_CHECKING:
     from holdfast.model.usage import ModelUsage, UsageTotals
     from holdfast.rules.verification import Problem
-    from holdfast.store.backend import SchemaState
+    from holdfast.store.backend import Backend, SchemaState
     from holdfast.store.sync_store import SessionStore
 
 _PROBLEM_COLUMNS = (
@@ -123,18 +131,28 @@ def verify(context: click.Context, session_id: str | None) -> None:
 
 @store_group.command()
 @click.option("--before", is_flag=True, help="Only prepare: workers of the old version go on.")
+@click.option("--print-sql", is_flag=True, help="Change nothing; print SQL for PostgreSQL.")
+@click.option("--role", metavar="NAME", help="With --print-sql: grant NAME what a program needs.")
 @global_options
 @click.pass_context
-def migrate(context: click.Context, *, before: bool) -> None:
+def migrate(context: click.Context, *, before: bool, print_sql: bool, role: str | None) -> None:
     """Bring a store that an older Holdfast made up to date.
 
     Programs that connect do so by themselves, unless they say migrate=False. For workers that are
     replaced one by one: run it with --before, replace them all, then run it without.
 
+    In PostgreSQL it makes the schema as well, if there is none. --print-sql is for those who apply
+    schemas by hand: it prints what has to be run, as one transaction.
+
     Example: holdfast store migrate --before
     """
     settings = settings_of(context)
+    if role is not None and not print_sql:
+        raise click.UsageError("--role goes with --print-sql: it prints what to grant", context)
     backend = existing_backend(settings)
+    if print_sql:
+        _print_script(settings, backend, before_only=before, role=role)
+        return
     found, now = backend.migrate(before_only=before)
     if settings.as_json:
         print_json({"store": backend.location, "found": asdict(found), "now": asdict(now)})
@@ -142,10 +160,30 @@ def migrate(context: click.Context, *, before: bool) -> None:
     place = visible(backend.location)
     if now == found:
         print_line(f"{place} is up to date: schema version {_version(now)}.")
+    elif not found.prepared:
+        print_line(f"{place}: made a store with schema version {_version(now)}.")
     else:
         print_line(f"{place}: schema version {_version(found)} before, {_version(now)} now.")
     if now.prepared > now.version:
         say("Once every worker has the new version, run it again without --before.")
+
+
+def _print_script(
+    settings: Settings, backend: Backend, *, before_only: bool, role: str | None
+) -> None:
+    postgres = as_postgres(backend)
+    if postgres is None:
+        raise NotSupported(
+            f"{backend.location} is migrated by Holdfast itself, not by SQL",
+            hint="say holdfast store migrate without --print-sql",
+        )
+    script = postgres.migration_by_hand(before_only=before_only, role=role)
+    if script.note:
+        say(script.note)
+    if settings.as_json:
+        print_json({"store": backend.location, "sql": script.sql})
+    else:
+        click.echo(script.sql, nl=False)
 
 
 def _used(usage: UsageTotals) -> Iterator[tuple[str, str]]:

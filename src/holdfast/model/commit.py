@@ -31,7 +31,8 @@ class Deletion(Struct, frozen=True):
     """A session that is gone; true if there was one.
 
     `erasure` is `"done"` when no byte of it is left in the store's files, `"pending"` while a
-    reader still holds some (the store remembers, and finishes), `"none"` when nothing existed.
+    reader still holds some (the store remembers, and finishes), `"none"` when nothing existed. In
+    PostgreSQL it is `"pending"`: the server's vacuum removes the bytes.
     """
 
     existed: bool

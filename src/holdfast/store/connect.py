@@ -17,7 +17,6 @@ from holdfast.store.backend import Durability
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
 from holdfast.store.sync_store import SessionStore
-from holdfast.store.urls import backend_for, default_url, make_data_folder
 
 if TYPE_CHECKING:
     from holdfast.store.async_store import AsyncSessionStore
@@ -36,18 +35,20 @@ def connect(
 ) -> SessionStore:
     """Open a store, and make it if it is new.
 
-    `url` is a path, `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory://`; without one,
-    `HOLDFAST_URL`, else a file in the user's data folder. `tenant` is `HOLDFAST_TENANT` or
+    `url` is a path, `sqlite:///relative.db`, `sqlite:////absolute.db`, `memory://` or
+    `postgresql://user@host/database`; without one, `HOLDFAST_URL`, else a file in the user's data
+    folder. `tenant` is `HOLDFAST_TENANT` or
     `"default"`. A write that cannot start within `timeout` seconds raises `Unavailable`.
     `durability="relaxed"` lets a power failure take the last commits. A store that an older
     Holdfast made is brought up to date, or refused with `migrate=False` (`NotSupported`, which
-    names the command). `sources` gives time and ids, for tests. The store is checked and let go:
+    names the command); then a database of PostgreSQL that has no store is refused as well
+    (`ConfigError`). `sources` gives time and ids, for tests. The store is checked and let go:
     each process opens connections when it needs them.
     """
     sources = sources or Sources()
     return SessionStore(
-        _engine(url, durability, timeout, sources, migrate=migrate),
-        _tenant(tenant),
+        open_engine(url, durability, timeout, sources, migrate=migrate),
+        chosen_tenant(tenant),
         sources,
         timeout,
     )
@@ -64,12 +65,12 @@ def connect_async(
 ) -> Connecting:
     """Open a store for asyncio, as `connect` does: `await` it, or use it with `async with`."""
     sources = sources or Sources()
-    tenant = _tenant(tenant)
+    tenant = chosen_tenant(tenant)
 
     def open_store() -> AsyncSessionStore:
         from holdfast.store.async_store import AsyncSessionStore
 
-        engine = _engine(url, durability, timeout, sources, migrate=migrate)
+        engine = open_engine(url, durability, timeout, sources, migrate=migrate)
         return AsyncSessionStore(engine, tenant, sources, timeout)
 
     return Connecting(open_store)
@@ -126,13 +127,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_default_lock)
 
 
-def _tenant(tenant: str | None) -> str:
+def chosen_tenant(tenant: str | None) -> str:
+    """Return the tenant that is named, else `HOLDFAST_TENANT`, else `"default"`."""
     if tenant is None:
         tenant = os.environ.get("HOLDFAST_TENANT") or "default"
     return check_id(tenant, "tenant")
 
 
-def _engine(
+def open_engine(
     url: str | os.PathLike[str] | None,
     durability: Durability,
     timeout_s: float,
@@ -140,6 +142,10 @@ def _engine(
     *,
     migrate: bool,
 ) -> Engine:
+    """Open the store that an address names, as `connect` does, for whatever tenant."""
+    # Backends are loaded when a store is opened: they take a quarter of what all of Holdfast takes.
+    from holdfast.store.urls import backend_for, default_url, make_data_folder
+
     try:
         sensible = 0 < timeout_s <= threading.TIMEOUT_MAX
     except TypeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import select
 import threading
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode
 from weakref import WeakSet
 
 import psycopg
@@ -20,6 +21,8 @@ from psycopg.rows import TupleRow
 
 from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.postgres import faults
+from holdfast.store.postgres.arrays import learn_arrays
+from holdfast.store.postgres.outages import Outage
 
 T = TypeVar("T")
 IDLE = psycopg.pq.TransactionStatus.IDLE
@@ -33,11 +36,17 @@ LEAST_CONNECTIONS = 3
 LOOK_S = 0.1
 """How often whoever waits for a connection looks whether one was lost, which nobody tells."""
 
+# Of a connection that breaks psycopg also writes a line to stderr, where nobody set up logging.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+LEAST_CONNECT_S, MOST_CONNECT_S = 2, 10
+"""How long opening a connection may take: half of a call's time, within these bounds."""
 
 _DEFAULTS = {
     "application_name": "holdfast",
-    "connect_timeout": "10",
+    "client_encoding": "UTF8",
     # A peer that is gone without a word is noticed within half a minute, idle or not.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -58,8 +67,14 @@ class Address(Struct, frozen=True):
 
 def parse_address(url: str, timeout_s: float) -> Address:
     """Return what a `postgresql://` URL says; `schema` and `connections` in it are for us."""
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    place, _, query = url.partition("?")
+    _, slashes, rest = place.partition("://")
+    if not slashes:
+        raise ConfigError(
+            "the URL names no server",
+            hint="write postgresql://user@host:port/database",
+        )
+    options = dict(parse_qsl(query, keep_blank_values=True))
     schema = options.pop("schema", "holdfast")
     limit = options.pop("connections", str(CONNECTIONS))
     if not _SCHEMA.fullmatch(schema):
@@ -72,28 +87,41 @@ def parse_address(url: str, timeout_s: float) -> Address:
             f"connections={limit!r} must be a number from {LEAST_CONNECTIONS} on",
             hint=f"without it a process has at most {CONNECTIONS}",
         )
-    for_libpq = urlunsplit(parts._replace(query=urlencode(options, quote_via=quote)))
+    for_libpq = f"postgresql://{rest}?{urlencode(options, quote_via=quote)}"
     try:
         known = conninfo_to_dict(for_libpq)
     except psycopg.ProgrammingError as error:
+        said = " ".join(str(error).split())
+        if secret := _password(rest):
+            said = said.replace(secret, "***")
         raise ConfigError(
-            f"{_without_password(url)!r} is no PostgreSQL URL: {' '.join(str(error).split())}",
+            f"{_without_password(url)!r} is no PostgreSQL URL: {said}",
             hint="write postgresql://user@host:port/database",
         ) from None
     wanted: dict[str, Any] = {**_DEFAULTS, **known}
+    wanted.setdefault(
+        "connect_timeout", max(LEAST_CONNECT_S, min(MOST_CONNECT_S, int(timeout_s / 2)))
+    )
     if "," in str(known.get("host", "")):
         wanted.setdefault("target_session_attrs", "read-write")
     location = _without_password(url)
     return Address(make_conninfo("", **wanted), schema, int(limit), location, timeout_s)
 
 
+def _password(rest: str) -> str:
+    """Return the password as it stands in a URL behind its `://`, or nothing."""
+    return rest.partition("/")[0].rpartition("@")[0].partition(":")[2]
+
+
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    user, _, place = parts.netloc.rpartition("@")
+    place, _, query = url.partition("?")
+    scheme, _, rest = place.partition("://")
+    authority, slash, database = rest.partition("/")
+    user, at, host = authority.rpartition("@")
     name, colon, _ = user.partition(":")
-    netloc = f"{name}{':***' if colon else ''}@{place}" if user else place
-    options = [(k, "***" if k == "password" else v) for k, v in parse_qsl(parts.query)]
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(options)))
+    options = [(k, "***" if k == "password" else v) for k, v in parse_qsl(query)]
+    shown = f"?{urlencode(options, safe='/*')}" if options else ""
+    return f"{scheme}://{name}{':***' if colon else ''}{at}{host}{slash}{database}{shown}"
 
 
 class Connection(psycopg.Connection[TupleRow]):
@@ -152,12 +180,13 @@ def connect(address: Address) -> Connection:
     except psycopg.Error as error:
         raise _refused(error, address) from error
     connection.patience_s = address.timeout_s
+    learn_arrays(connection)
     return connection
 
 
 def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailable:
     """Tell what a server refuses from a server that does not answer: neither comes with a code."""
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split()).removeprefix("connection failed: ")
     if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", said):
         return ConfigError(
             f"{address.location} refuses this user: {said}",
@@ -185,8 +214,9 @@ class Connections:
     a loan that was lost is gone.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, outage: Outage) -> None:
         self.address = address
+        self.outage = outage
         self._start_fresh()
 
     def _start_fresh(self) -> None:
@@ -257,6 +287,7 @@ class Connections:
                 if _is_alive(loan.connection):
                     return loan.connection
         connection = loan.connection = connect(self.address)
+        self.outage.end()
         return connection
 
     def _may_lend(self, loan: _Loan) -> bool:

@@ -57,7 +57,8 @@ def translated(error: psycopg.Error, location: str) -> HoldfastError:
         return ConfigError(
             f"{location}: {_words(error)}",
             code="not_allowed",
-            hint="holdfast store migrate --print-sql shows what this role needs",
+            hint="holdfast store migrate --print-sql prints what the tables' owner has to run, and "
+            "with --role NAME what a role needs to use them",
         )
     if isinstance(error, errors.UndefinedTable | errors.UndefinedFunction):
         return ConfigError(

@@ -14,8 +14,9 @@ from psycopg import Pipeline
 from holdfast.model.search import Indexed, Phrase
 from holdfast.rules.search import said_in
 from holdfast.rules.words import words
+from holdfast.store.postgres.arrays import integers, texts
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.postgres.queries import integers, queries, texts
+from holdfast.store.postgres.queries import queries
 
 SLICE = 500
 """Entries of a slice."""

@@ -13,13 +13,20 @@ from pathlib import Path
 import psycopg
 from msgspec import Struct
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.backend import SchemaState
 from holdfast.store.postgres.connections import Connection
 from holdfast.store.postgres.queries import in_schema
 
 VERSION, PREPARED, IDENTITY = "schema_version", "schema_prepared", "identity"
+TABLES = ("sessions", "messages", "activity", "keys", "waiters", "searched")
+"""All tables but `store`: each has its rows' tenant, and is distributed by shard."""
+
+SEQUENCES = ("session_keys", "ranks")
 _LOCK = 0x484F4C44
+
+WAIT_SHARE = 0.9
+"""The server gives up waiting for the lock so much earlier than this side does."""
 
 
 class Step(Struct, frozen=True):
@@ -50,13 +57,17 @@ def newest() -> int:
 
 def state(connection: Connection, schema: str) -> SchemaState | None:
     """Return how far a database's schema is; `None` if there is none of ours."""
-    if not _is_there(connection, schema):
-        # Another worker that starts just now makes all of it at one instant: so look again.
-        occupied = _has_tables(connection, schema)
-        if not _is_there(connection, schema):
-            if occupied:
-                raise _not_ours(schema)
-            return None
+    # One statement, so one snapshot: somebody else may be making the schema just now.
+    row = connection.execute(
+        "SELECT count(*), count(*) FILTER (WHERE c.relname = 'store') "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s",
+        (schema,),
+    ).fetchone()
+    relations, stores = row or (0, 0)
+    if not relations:
+        return None
+    if not stores:
+        raise _not_ours(schema)
     try:
         found: dict[str, str] = dict(
             connection.execute(in_schema("SELECT name, value FROM holdfast.store", schema))
@@ -80,10 +91,13 @@ def bring_up_to_date(
 ) -> tuple[SchemaState, SchemaState]:
     """Make the schema, or bring it up to date; return how it stood and how it stands.
 
-    `identity` becomes the name of a new store's data.
+    `identity` becomes the name of a new store's data. Raises `Unavailable` if somebody else is
+    doing it for longer than a call may take; what is done itself may take its time.
     """
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, schema))
+        # Each statement has to see what whoever had the lock before has committed.
+        connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        _wait_for_lock(connection, schema)
         found = state(connection, schema)
         before = found or SchemaState(0, 0)
         for statement in script(before, schema, before_only=before_only, identity=identity):
@@ -93,11 +107,32 @@ def bring_up_to_date(
     return before, after
 
 
+def _wait_for_lock(connection: Connection, schema: str) -> None:
+    if connection.patience_s is not None:
+        wait_ms = max(1, int(1000 * connection.patience_s * WAIT_SHARE))
+        connection.execute(f"SET LOCAL lock_timeout = {wait_ms}")
+    try:
+        connection.execute(f"SELECT {lock(schema)}")
+    except psycopg.errors.LockNotAvailable as error:
+        raise Unavailable(
+            f"another worker has been making or migrating the schema {schema!r} for long",
+            code="locked",
+            hint="try again when it is done; holdfast doctor shows who holds a lock",
+        ) from error
+    connection.patience_s = None
+    connection.execute("SET LOCAL lock_timeout = 0")
+
+
+def lock(schema: str) -> str:
+    """Return the call that lets one at a time change a schema, until its transaction ends."""
+    return f"pg_advisory_xact_lock({_LOCK}, hashtext('{schema}'))"
+
+
 def script(found: SchemaState, schema: str, *, before_only: bool, identity: str) -> list[str]:
-    """Return what brings a schema up to date, in order, for whoever runs it by hand."""
+    """Return what brings a schema up to date, in order."""
     todo: list[str] = []
     if found.version == 0:
-        todo.append(f"CREATE SCHEMA IF NOT EXISTS {schema};")
+        todo.append(_make(schema))
     todo += [in_schema(s.before, schema) for s in steps() if s.version > found.prepared]
     if found.version == 0:
         todo.append(_put(schema, IDENTITY, identity))
@@ -111,25 +146,20 @@ def script(found: SchemaState, schema: str, *, before_only: bool, identity: str)
     return todo
 
 
+def _make(schema: str) -> str:
+    # IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
+    return (
+        f"DO $$ BEGIN\n"
+        f"    IF to_regnamespace('{schema}') IS NULL THEN CREATE SCHEMA {schema}; END IF;\n"
+        f"END $$;"
+    )
+
+
 def _put(schema: str, name: str, value: str) -> str:
     return (
         f"INSERT INTO {schema}.store (name, value) VALUES ('{name}', '{value}')\n"
         f"    ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
     )
-
-
-def _is_there(connection: Connection, schema: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s)", (f"{schema}.store",)).fetchone()
-    return row is not None and row[0] is not None
-
-
-def _has_tables(connection: Connection, schema: str) -> bool:
-    row = connection.execute(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %s",
-        (schema,),
-    ).fetchone()
-    return bool(row and row[0])
 
 
 def _not_ours(schema: str) -> ConfigError:

@@ -25,21 +25,22 @@ _SETTINGS = (
 def prepare(address: Address, durability: Durability, sources: Sources, *, migrate: bool) -> str:
     """Check the server, make the schema if it is new, and return the identity of its data.
 
-    An older schema is brought up to date, or refused without `migrate`.
+    An older schema is brought up to date. Without `migrate` nothing is made or changed: an older
+    schema is refused unless it is prepared, and so is a database without one.
     """
     with translating(address), connect(address) as connection:
         require_fit(settings(connection), durability, address.location)
         found = migrations.state(connection, address.schema)
-        if found is None or found.version < migrations.newest():
-            if found is not None and not migrate:
-                if found.prepared < migrations.newest():
-                    raise _old_schema(found.version, address)
-            else:
-                migrations.bring_up_to_date(
-                    connection, address.schema, before_only=False, identity=sources.new_id()
-                )
-        elif found.version > migrations.newest():
-            raise _newer_schema(found.version, address)
+        if found is not None and found.version > migrations.newest():
+            raise newer_schema(found.version, address)
+        if migrate and (found is None or found.version < migrations.newest()):
+            migrations.bring_up_to_date(
+                connection, address.schema, before_only=False, identity=sources.new_id()
+            )
+        elif found is None:
+            raise no_schema(address)
+        elif found.prepared < migrations.newest():
+            raise _old_schema(found.version, address)
         return migrations.identity(connection, address.schema)
 
 
@@ -48,9 +49,10 @@ def migrate(
 ) -> tuple[SchemaState, SchemaState]:
     """Bring an older schema up to date, or only prepare that; return its old and new state."""
     with translating(address), connect(address) as connection:
+        connection.patience_s = None  # whoever asked for it by name can also stop it
         found = migrations.state(connection, address.schema)
         if found is not None and found.version > migrations.newest():
-            raise _newer_schema(found.version, address)
+            raise newer_schema(found.version, address)
         return migrations.bring_up_to_date(
             connection, address.schema, before_only=before_only, identity=sources.new_id()
         )
@@ -102,6 +104,16 @@ def weaknesses(found: Mapping[str, str]) -> list[str]:
     return weak
 
 
+def no_schema(address: Address) -> ConfigError:
+    """Return the error for a database in which nobody has made a store yet."""
+    return ConfigError(
+        f"there is no schema {address.schema!r} in {address.location}",
+        code="no_store",
+        hint=f"make it: holdfast store migrate --store {address.location}; "
+        "with --print-sql that prints what somebody else has to run",
+    )
+
+
 def _old_schema(version: int, address: Address) -> NotSupported:
     return NotSupported(
         f"{address.location} has schema version {version}; "
@@ -111,7 +123,8 @@ def _old_schema(version: int, address: Address) -> NotSupported:
     )
 
 
-def _newer_schema(version: int, address: Address) -> NotSupported:
+def newer_schema(version: int, address: Address) -> NotSupported:
+    """Return the error for a schema that a later Holdfast made."""
     return NotSupported(
         f"{address.location} has schema version {version}; "
         f"this Holdfast knows versions up to {migrations.newest()}",

@@ -1,7 +1,7 @@
 -- commit: A batch of writes that only append; see `commit_v1` in the schema.
-SELECT pk, revision, history_revision, interrupted
+SELECT number, revision, history_revision, interrupted
   FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-                          %s, %s, %s, %s, %s, %s, %s, %s);
+                          %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
 -- still in it, it is undone, so that others get at the rows that it has locked.
@@ -27,6 +27,13 @@ SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
   JOIN holdfast.sessions s ON s.shard = w.shard AND s.tenant = %s AND s.id = w.id
   JOIN holdfast.keys k ON k.shard = w.shard AND k.session = s.pk
                       AND k.key = w.key AND k.invented = w.invented;
+
+-- session_keys: What the callers' keys of a session recorded, all of them or one.
+SELECT k.key, k.kind, k.revision, k.kept, k.turn
+  FROM holdfast.sessions s JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s
+   AND NOT k.invented AND (%s::text IS NULL OR k.key = %s)
+ ORDER BY k.key;
 
 -- new_key: A session's key that none had before.
 SELECT nextval('holdfast.session_keys');
@@ -199,32 +206,26 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
   FROM holdfast.sessions WHERE tenant = %s AND open_turn IS NOT NULL ORDER BY id;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s)
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_user_sessions: The same for one user, and perhaps one agent.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND user_id = %s
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND user_id = %s
    AND (%s::text IS NULL OR agent_name = %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND agent_name = %s
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND agent_name = %s
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
@@ -278,14 +279,24 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relkind IN ('r', 'p');
 
--- tenants: Every tenant that has a session.
-SELECT DISTINCT tenant FROM holdfast.sessions ORDER BY tenant;
+-- tenants: Every tenant that has a session, one step of an index each; or that it may not be known.
+WITH RECURSIVE found (tenant) AS (
+    (SELECT tenant FROM holdfast.sessions
+      WHERE NOT row_security_active('holdfast.sessions') ORDER BY tenant LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.tenant FROM holdfast.sessions s
+             WHERE s.tenant > found.tenant ORDER BY s.tenant LIMIT 1)
+      FROM found WHERE found.tenant IS NOT NULL)
+SELECT tenant, false FROM found WHERE tenant IS NOT NULL
+UNION ALL
+SELECT '', true WHERE row_security_active('holdfast.sessions');
 
--- forget_invented: Invented keys that nobody can send again, some of them.
-DELETE FROM holdfast.keys k
- WHERE k.ctid = ANY (ARRAY(
-           SELECT ctid FROM holdfast.keys
-            WHERE tenant = %s AND invented AND at < %s LIMIT %s));
+-- last_of_slice: Until when the first so many invented keys are from that are older than some time.
+SELECT at FROM holdfast.keys
+ WHERE tenant = %s AND invented AND at < %s ORDER BY at OFFSET %s LIMIT 1;
+
+-- forget_invented: Invented keys that nobody can send again.
+DELETE FROM holdfast.keys WHERE tenant = %s AND invented AND at < %s;
 
 -- lacking: About how many entries the search index lacks.
 SELECT coalesce(sum(greatest(1, history_revision - greatest(indexed, base))), 0)::bigint
@@ -302,6 +313,9 @@ SELECT shard, pk, base, history_revision, indexed, indexed_messages, indexed_wor
 
 -- loose_commit: What is derived need not be on the disk before it is answered.
 SELECT set_config('synchronous_commit', 'off', true);
+
+-- only_indexes: What is small is to be found through indexes, whatever the statistics say.
+SELECT set_config('enable_seqscan', 'off', true);
 
 -- unindexed_entries: Message entries of a session between two revisions.
 SELECT revision, at, convert_to(payload, 'UTF8'), crc
@@ -326,13 +340,16 @@ SELECT shard, id, greatest(indexed, base), history_revision
   FROM holdfast.sessions
  WHERE tenant = %s AND stale AND (%s::text IS NULL OR user_id = %s);
 
--- search: The messages that the index finds: they have all the words.
+-- search: The messages that the index finds, and those it has no words of: they may be meant too.
 SELECT s.shard, s.id, p.revision, p.place, p.at
-  FROM holdfast.searched p
-  JOIN holdfast.sessions s ON s.tenant = p.tenant AND s.pk = p.revision >> 32
-                          AND p.revision > s.base
- WHERE p.tenant = %s AND (p.terms @@ %s::tsquery OR p.terms IS NULL)
-   AND (%s::text IS NULL OR s.user_id = %s);
+  FROM (SELECT m.shard, m.tenant, m.revision, m.place, m.at
+          FROM holdfast.matching_v1(%s::tsquery) m
+         UNION ALL
+        SELECT t.shard, t.tenant, t.revision, t.place, t.at
+          FROM holdfast.searched t WHERE t.tenant = %s AND t.terms IS NULL) p
+  JOIN holdfast.sessions s ON s.shard = p.shard AND s.tenant = p.tenant
+                          AND s.pk = p.revision >> 32 AND p.revision > s.base
+ WHERE s.tenant = %s AND (%s::text IS NULL OR s.user_id = %s);
 
 -- found_entries: The entries that they stand in.
 SELECT m.revision, convert_to(m.payload, 'UTF8'), m.crc
@@ -344,4 +361,4 @@ SELECT coalesce(sum(indexed_messages), 0)::bigint, coalesce(sum(indexed_words), 
   FROM holdfast.sessions WHERE tenant = %s AND indexed_messages > 0;
 
 -- count_holding: How many messages in the index have all words of a phrase.
-SELECT count(*) FROM holdfast.searched WHERE tenant = %s AND terms @@ %s::tsquery;
+SELECT count(*) FROM holdfast.matching_v1(%s::tsquery);

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from holdfast.model.search import Found, Said, Search
 from holdfast.rules.search import Match, Scan, matched, said_in
+from holdfast.store.postgres.arrays import integers
 from holdfast.store.postgres.indexing import query_terms
-from holdfast.store.postgres.queries import integers
 from holdfast.store.postgres.readers import Snapshot
 
 
@@ -34,7 +34,7 @@ def search(snapshot: Snapshot, wanted: Search) -> list[Found]:
 def _indexed(snapshot: Snapshot, wanted: Search) -> list[Match]:
     terms = query_terms(wanted.tenant, wanted.query)
     user = (wanted.user_id, wanted.user_id)
-    rows = snapshot.ask("search", wanted.tenant, terms, *user).fetchall()
+    rows = snapshot.ask("search", terms, wanted.tenant, wanted.tenant, *user).fetchall()
     places = {(shard, revision) for shard, _, revision, _, _ in rows}
     asked = snapshot.ask(
         "found_entries",
@@ -58,7 +58,7 @@ def _holding(snapshot: Snapshot, wanted: Search, matches: list[Match]) -> list[i
     if len(wanted.query) == 1:
         return [len(matches)]
     asked = [
-        snapshot.ask("count_holding", wanted.tenant, query_terms(wanted.tenant, [phrase]))
+        snapshot.ask("count_holding", query_terms(wanted.tenant, [phrase]))
         for phrase in wanted.query
     ]
     counted = [cursor.fetchone() for cursor in asked]

@@ -24,9 +24,10 @@ from holdfast.model.write import KeyRow, WriteKind
 from holdfast.rules.committing import decide
 from holdfast.rules.decision import Decision
 from holdfast.store.backend import Outcome
+from holdfast.store.postgres.arrays import Integers, booleans, integers, texts
 from holdfast.store.postgres.connections import Connection
 from holdfast.store.postgres.plain import Stamped, answer
-from holdfast.store.postgres.queries import booleans, integers, queries, texts
+from holdfast.store.postgres.queries import queries
 from holdfast.store.postgres.sharding import shard_of
 
 _KeyName = tuple[str, str, bool]  # the session's id, the key, whether it was invented
@@ -129,7 +130,7 @@ class Transaction:
         self._sessions[row.id] = row
         self._shards[row.pk] = shard_of(row.tenant, row.id)
 
-    def _shards_of(self, ids: Iterable[str]) -> str:
+    def _shards_of(self, ids: Iterable[str]) -> Integers:
         return integers([shard_of(self._tenant, session_id) for session_id in ids])
 
     # One write
@@ -184,6 +185,9 @@ class Transaction:
         if key is not None:
             name = _key_name(stamped)
             self._keys[name] = self._new_keys[name] = key, stamped.id
+        for brought, its_row in decision.keys.items():
+            name = (row.id, brought, False)
+            self._keys[name] = self._new_keys[name] = its_row, stamped.id
 
     def _tidy(self, session: SessionRow, decision: Decision) -> None:
         """Keep or drop a place in the line for a session, and drop deltas that are not needed."""
@@ -296,7 +300,7 @@ class Transaction:
             texts([row.turn for row in rows]),
             integers([row.attempt for row in rows]),
             integers([row.at for row in rows]),
-            texts([row.payload.decode() for row in rows]),
+            texts([row.payload for row in rows]),
             integers([row.checksum for row in rows]),
         )
 
@@ -323,7 +327,7 @@ class Transaction:
         return row
 
     def _put_sessions(self, rows: Sequence[SessionRow]) -> None:
-        columns: list[str] = [integers([self._shards[row.pk] for row in rows])]
+        columns: list[object] = [integers([self._shards[row.pk] for row in rows])]
         for column, first in zip(zip(*rows, strict=True), _TEXT_COLUMNS, strict=True):
             columns.append(texts(column) if first else integers(column))
         if not self._created:

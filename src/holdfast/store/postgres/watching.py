@@ -12,6 +12,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 import psycopg
@@ -51,22 +52,23 @@ class Watcher:
         """Whether notifications were found not to arrive."""
         return self._connection is None and self._probe_again_at > 0
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been committed, or when time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when something may have been committed, or when woken; else, false."""
         self._waits = True
         try:
             with self._using:
-                self._wait(timeout_s)
+                return self._wait(timeout_s)
         except psycopg.Error:
             self._stop()  # it is opened again by the next wait
             raise
         finally:
             self._waits = False
 
-    def _wait(self, timeout_s: float) -> None:
+    def _wait(self, timeout_s: float) -> bool:
         may_listen = not self._rests and time.monotonic() >= self._probe_again_at
         if self._connection is None and may_listen:
             self._listen()
+            return True  # nobody listened until now
         connection = self._connection
         if connection is None:
             timeout_s = min(timeout_s, POLL_S)
@@ -76,12 +78,14 @@ class Watcher:
             if connection is not None:
                 selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.select(timeout_s)
+        found = connection is None  # then there may always be news
         with suppress(BlockingIOError):
-            woken.recv(4096)
+            found = bool(woken.recv(4096)) or found
         if connection is not None:
             connection.pgconn.consume_input()
             while connection.pgconn.notifies() is not None:
-                pass
+                found = True
+        return found
 
     def wake(self) -> None:
         """Let `wait` return now, from another thread."""
@@ -155,11 +159,20 @@ class Watcher:
 
 
 class Notifier:
-    """Tells other processes that this one has committed, on a thread of its own."""
+    """Tells other processes that this one has committed, on a thread of its own.
 
-    def __init__(self, connections: Connections) -> None:
+    `chore` is called after that, on the same connection: it does a little of what commits leave to
+    be done, and says whether there is more.
+    """
+
+    def __init__(self, connections: Connections, chore: Callable[[Connection], bool]) -> None:
         self._connections = connections
-        self._statement = f"NOTIFY {connections.address.schema}_news"
+        self._chore = chore
+        # A notification is a transaction of its own, which need not wait for the disk.
+        self._statement = (
+            "BEGIN; SET LOCAL synchronous_commit = off; "
+            f"NOTIFY {connections.address.schema}_news; COMMIT"
+        )
         self._start_fresh()
 
     def _start_fresh(self) -> None:
@@ -200,14 +213,18 @@ class Notifier:
             if self._thread not in (None, threading.current_thread()):
                 return
             self._thread = threading.current_thread()
+        more = False
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._due or self._closed, IDLE_S)
-                if not self._due:
+                self._change.wait_for(lambda: self._due or self._closed, 0 if more else IDLE_S)
+                if not self._due and (self._closed or not more):
                     self._thread = None
                     return
-                self._due = False
+                due, self._due = self._due, False
+            more = False
             # Whoever cannot be told reads again when its own wait is over.
             with suppress(Exception), self._connections.lend() as connection:
-                connection.execute(self._statement)
+                if due:
+                    connection.execute(self._statement)
+                more = self._chore(connection)
             time.sleep(NOTIFY_S)

@@ -1,0 +1,45 @@
+"""A worker that connects when it is told to: `python -m tests.postgres.starter ROLE URL`.
+
+As `new` it knows one version of the schema more than this code does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import holdfast
+from holdfast.store.postgres import migrations
+
+BEFORE = """
+CREATE TABLE holdfast.labels (shard bigint PRIMARY KEY, tenant text NOT NULL);
+SELECT pg_sleep(0.3);
+"""
+AFTER = "ALTER TABLE holdfast.waiters RENAME TO tickets;"
+
+
+def know_more() -> None:
+    """Let this process know another version, whose scripts fail if they are run twice."""
+    known = migrations.steps()
+    steps = (*known, migrations.Step(known[-1].version + 1, BEFORE, AFTER))
+    migrations.steps = lambda: steps  # type: ignore[assignment]
+
+
+def say(word: str) -> None:
+    """Tell the parent how far this has come."""
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
+
+
+def main(role: str, url: str) -> None:
+    """Connect at the word, and add a message."""
+    if role == "new":
+        know_more()
+    say("ready")
+    sys.stdin.readline()
+    with holdfast.connect(url) as store:
+        store.add_user_message("all", "here")
+    say("done")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,270 @@
+"""On 100,000 sessions no statement that is asked often scans a table or sorts a large set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+import holdfast
+from holdfast import SessionStore
+from holdfast.errors import NotSupported
+from holdfast.store.backend import Listing
+from holdfast.store.postgres.arrays import learn_arrays, texts
+from holdfast.store.postgres.queries import queries
+from holdfast.store.sources import Sources
+from holdfast.store.urls import backend_for
+from holdfast.testing.postgres import Server
+from tests.postgres.filling import TENANT, fill
+from tests.postgres.recording import Asked, recording, run_plan
+from tests.postgres.roles import printed, run, with_user
+from tests.postgres.writing import write
+
+COUNT = 100_000
+ROLE = "planned"
+
+OF_EVERYTHING = {"count_sessions", "count_messages", "count_activity", "usages", "size"}
+"""They count all that a tenant has: `stats` says so, and nobody asks it often."""
+
+NOTHING_TO_FIND = {
+    "set_tenant",
+    "now",
+    "new_key",
+    "loose_commit",
+    "only_indexes",
+    "insert_messages",
+    "insert_activity",
+}
+
+INDEX_ALONE = {"count_indexed"}
+"""Reads one index from end to end, and no table."""
+
+KEYS, IDS = 17, 18
+"""Which of the values of `commit_v1` are the keys of its writes, and their ids."""
+
+LARGE_SORT = 1_000
+IN_VAIN = 200
+BLOCKS = 400
+"""A table of sessions has over 3,000 pages; what reads 1,000 of its rows, or keys, reads these."""
+
+HOT = sorted(set(queries("holdfast")) - OF_EVERYTHING - NOTHING_TO_FIND - {"commit"})
+
+
+class Seen(NamedTuple):
+    """What a role's store has asked for, and a connection of that role for asking again."""
+
+    asked: list[Asked]
+    url: str
+    connection: psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def filled(server: Server) -> Iterator[str]:
+    """A database with many sessions."""
+    url = server.create_database("plans")
+    holdfast.connect(url).close()
+    with psycopg.connect(url, autocommit=True) as connection:
+        fill(connection, "holdfast", COUNT)
+    yield url
+    server.drop_database("plans")
+
+
+@pytest.fixture(scope="module")
+def role_url(server: Server, filled: str) -> Iterator[str]:
+    """Its address for a role that row-level security applies to."""
+    server.create_role(ROLE)
+    run(filled, printed(filled, role=ROLE))
+    yield with_user(filled, ROLE)
+    run(filled, f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
+
+
+@pytest.fixture(scope="module", params=["owner", "role"])
+def seen(request: pytest.FixtureRequest, filled: str, role_url: str) -> Iterator[Seen]:
+    """All that a store asks for in its daily work, as the tables' owner and as another role."""
+    url = filled if request.param == "owner" else role_url
+    with recording("holdfast") as asked:
+        work(url, 10_000 if request.param == "owner" else 20_000)
+    with psycopg.connect(url, autocommit=True) as connection:
+        learn_arrays(connection)
+        connection.execute("SELECT set_config('holdfast.tenant', %s, false)", (TENANT,))
+        yield Seen(asked, url, connection)
+
+
+def work(url: str, first: int) -> None:
+    """Do everything that a store can do, with sessions from `first` on."""
+    names = (f"s{number}" for number in range(first, COUNT))
+    with holdfast.connect(url) as store:
+        write(store, names, url)
+        read(store, next(names))
+        listed(store, first)
+    paged(url)
+
+
+def read(store: SessionStore, name: str) -> None:
+    """Read a session in every way, and search."""
+    store.add_user_message(name, "hello")
+    history = store.get_chat_history(name)
+    store.get_chat_history(name, max_messages=1)
+    store.get_chat_history(name, at=history.revision - 1)
+    store.read_entries(name, limit=10)
+    store.search("word17")
+    store.search("word17 hello", user_id="user17")
+    store.stats(name)
+    assert store.verify(name)
+
+
+def listed(store: SessionStore, first: int) -> None:
+    """List sessions, of all and of some."""
+    for page in (
+        store.list_sessions(),
+        store.list_sessions(user_id=f"user{first % 1000}"),
+        store.list_sessions(agent_name="agent7"),
+        store.list_sessions(user_id="user7", agent_name="agent7"),
+    ):
+        assert len(page) == 50
+
+
+def paged(url: str) -> None:
+    """Ask for pages far down."""
+    backend = backend_for(url, durability="full", timeout_s=30, sources=Sources())
+    backend.open()
+    middle = (COUNT // 2, COUNT // 2)
+    assert len(backend.list_sessions(Listing(TENANT, 50, middle))) == 50
+    assert backend.list_sessions(Listing(TENANT, 50, middle, user_id="user7"))
+    assert backend.list_sessions(Listing(TENANT, 50, middle, agent_name="agent7"))
+    assert len(backend.sessions_after(TENANT, COUNT // 2, 1000)) == 1000
+    with suppress(NotSupported):  # of a role that sees one tenant alone
+        assert backend.tenants() == [TENANT]
+    assert backend.read_keys(TENANT, "s1") is not None
+    backend.close()
+
+
+def test_everything_is_asked(seen: Seen) -> None:
+    """The work makes use of every statement that there is, so that none escapes these tests."""
+    asked = {each.name for each in seen.asked}
+    assert set(queries("holdfast")) - asked == OF_EVERYTHING - {"size"}
+
+
+def test_a_scan_would_be_seen(seen: Seen) -> None:
+    """What the other tests look for is there in a statement that has no index."""
+    for statement in (
+        "SELECT FROM holdfast.messages WHERE payload = 'none'",
+        "SELECT FROM holdfast.sessions ORDER BY title",
+    ):
+        steps = run_plan(seen.connection, Asked("planted", statement, None, ()))
+        assert {"Seq Scan"} <= {step.kind for step in steps}
+        assert steps[0].blocks > BLOCKS
+        assert max(step.dropped for step in steps) > IN_VAIN or "Sort" in {s.kind for s in steps}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_no_table_is_scanned(seen: Seen, name: str) -> None:
+    """Each statement finds its rows through indexes, looks at few others, and sorts few."""
+    for asked in [each for each in seen.asked if each.name == name][:20]:
+        steps = run_plan(seen.connection, asked)
+        for step in steps:
+            assert step.kind != "Seq Scan", steps
+            assert "Sort" not in step.kind or step.rows <= LARGE_SORT, steps
+            assert step.dropped <= IN_VAIN, steps
+        if name in INDEX_ALONE:
+            assert "Index Only Scan" in {step.kind for step in steps}
+        elif "hello" not in repr(asked.values):  # a word that all messages have
+            assert steps[0].blocks <= BLOCKS, steps
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_the_function_scans_no_table(seen: Seen, *, keyed: bool) -> None:
+    """`commit_v1` finds its rows through indexes, also with plans that are kept."""
+    commits = [each for each in seen.asked if each.name == "commit"]
+    asked = next(each for each in commits if (each.values[KEYS] is not None) is keyed)
+    with psycopg.connect(seen.url, autocommit=True) as connection:
+        learn_arrays(connection)
+        for attempt in range(10):
+            values = list(asked.values)
+            values[IDS] = texts([f"w_again{attempt}"])
+            if keyed:
+                values[KEYS] = texts([f"again{attempt}"])
+            with connection.transaction(force_rollback=True):
+                done = connection.execute(asked.statement.encode(), values).fetchall()
+                scans = connection.execute(
+                    "SELECT relname, seq_scan FROM pg_stat_xact_user_tables "
+                    "WHERE schemaname = 'holdfast' AND idx_scan > 0"
+                ).fetchall()
+            assert len(done) == 1
+            assert ("sessions", 0) in scans
+            assert all(scanned == 0 for _, scanned in scans), scans
+
+
+def counters(connection: psycopg.Connection[Any], schema: str) -> dict[str, tuple[int, ...]]:
+    """What PostgreSQL has counted for each table: updates, those in place, rows of scans."""
+    found = connection.execute(
+        "SELECT relname, n_tup_upd, n_tup_hot_upd, seq_tup_read FROM pg_stat_user_tables "
+        "WHERE schemaname = %s",
+        (schema,),
+    )
+    return {name: tuple(numbers) for name, *numbers in found}
+
+
+def counted(
+    connection: psycopg.Connection[Any], schema: str, updates: int
+) -> dict[str, tuple[int, ...]]:
+    """The counters, as soon as so many updates of sessions are among them."""
+    deadline = time.monotonic() + 30
+    while (found := counters(connection, schema))["sessions"][0] < updates:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    return found
+
+
+def test_a_lone_session_is_updated_in_place(database: str) -> None:
+    """Appending to the session that changed last touches no index of its row (HOT)."""
+    with holdfast.connect(database) as store:
+        store.add_user_message("a", "hello")
+        for number in range(300):
+            store.add_user_message("a", str(number), key=str(number))
+    with psycopg.connect(database, autocommit=True) as connection:
+        updates, in_place, _ = counted(connection, "holdfast", 301)["sessions"]
+    assert updates == in_place == 301
+
+
+def test_plans_outlive_growth(database: str) -> None:
+    """A connection that wrote while the tables were small scans no table once they have grown."""
+    with (
+        psycopg.connect(database, autocommit=True) as connection,
+        holdfast.connect(database) as store,
+    ):
+        for table in ("sessions", "messages", "keys"):
+            connection.execute(
+                f"ALTER TABLE holdfast.{table} SET (autovacuum_enabled = off)".encode()
+            )
+        store.add_user_message("a", "hello", key="k")
+        for table in ("sessions", "messages", "keys"):
+            connection.execute(f"ANALYZE holdfast.{table}".encode())
+        for number in range(20):
+            store.add_user_message("a", "hello", key=str(number))
+        _grow(connection)
+        before = counters(connection, "holdfast")
+        for number in range(20, 40):
+            store.add_user_message("a", "hello", key=str(number))
+        store.close()
+        after = counted(connection, "holdfast", 40)
+    # The last counters of what came before may arrive late; one scan would read 20,000 rows.
+    assert after["sessions"][2] - before["sessions"][2] < 1_000
+    assert after["keys"][2] - before["keys"][2] < 1_000
+
+
+def _grow(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        "INSERT INTO holdfast.sessions (shard, tenant, id, pk, revision, history_revision, base, "
+        "       floor, message_count, created, updated, rank) "
+        "SELECT n, 'more', n, n, 0, 0, 0, 0, 0, 0, 0, n FROM generate_series(1, 20000) AS n"
+    )
+    connection.execute(
+        "INSERT INTO holdfast.keys (shard, tenant, session, key, invented, kind, revision, kept, "
+        "       write, at) "
+        "SELECT n, 'more', n, 'k', true, 'add', 0, 0, 'w', 0 FROM generate_series(1, 20000) AS n"
+    )
