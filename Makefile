@@ -16,7 +16,7 @@ CHECKS := check-format check-lint check-types check-floors check-sync-face check
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture torture-kills torture-power torture-history docs format \
+.PHONY: help demo test check bench torture torture-kills torture-postgres torture-power torture-history docs format \
 	sync-face schema-fixture $(CHECKS)
 
 help: ## show this list
@@ -48,12 +48,16 @@ bench: $(READY) ## measure against the machine's own limit, and beside other sto
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # ARGS goes to both, so it can hold what both know: --seed and --json.
-torture: $(READY) ## the long kill storm, then a million power failures
+torture: $(READY) ## the long kill storms, then a million power failures
 	@$(MAKE) --no-print-directory torture-kills
+	@$(MAKE) --no-print-directory torture-postgres ARGS=
 	@$(MAKE) --no-print-directory torture-power
 
 torture-kills: $(READY) ## the long kill storm alone
 	@$(BIN)/python -m holdfast.testing.torture $(ARGS)
+
+torture-postgres: $(READY) ## 100 kills and 20 failovers of PostgreSQL servers, under load
+	@$(BIN)/python -m holdfast.testing.postgres.torture $(ARGS)
 
 torture-power: $(READY) ## a million power failures alone
 	@$(BIN)/python -m holdfast.testing.powerloss $(ARGS)

@@ -1,4 +1,4 @@
-"""What turns cost: their commits, many streams at once, and how soon a follower sees an entry."""
+"""What turns cost: their commits, many streams at once, followers that see an entry or wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -18,6 +20,8 @@ import holdfast
 from holdfast.model.write import Write
 from holdfast.store.backend import Outcome
 from holdfast.store.engine import Engine
+from holdfast.store.sqlite.backend import SqliteBackend
+from holdfast.store.sqlite.watching import Watcher
 
 STREAMS = 200
 CHUNKS_A_SECOND = 50
@@ -27,6 +31,12 @@ COMMITS = "commits of an empty turn"
 CORES = f"{STREAMS} streams of {CHUNKS_A_SECOND} chunks a second: processor"
 RATE = f"{STREAMS} streams of {CHUNKS_A_SECOND} chunks a second: commits"
 DELAY = "a follower in another process sees an entry after"
+FOLLOWERS = 100
+IDLE_S = 4.0
+SETTLE_S = 1.5
+"""So long after a commit the watcher may still look whether another one becomes visible."""
+_IDLE = f"{FOLLOWERS} followers with nothing to read"
+WAYS = {True: _IDLE, False: f"{_IDLE}, without file events"}
 FOLLOWER = """
 import sys, time, holdfast
 store = holdfast.connect(sys.argv[1])
@@ -106,6 +116,53 @@ def followers(ground: Ground) -> Generator[Round, None, None]:
             yield Round({DELAY: median(delays)}, {"longest_ms": max(delays)})
 
 
+def idle_followers(ground: Ground) -> Generator[Round, None, None]:
+    """Measure one process in which many follow sessions of their own, and nobody writes.
+
+    It is a process of its own, since this one shows at the terminal how far it is.
+    """
+    seconds = max(1.0, IDLE_S * ground.share)
+    while True:
+        values: dict[str, float] = {}
+        for events, name in WAYS.items():
+            with ground.folder() as folder, ProcessPoolExecutor(1, get_context("spawn")) as apart:
+                path = folder / "bench.db"
+                woken, used = apart.submit(_idle, path, seconds, events=events).result()
+            values |= {f"{name}: wake-ups": woken, f"{name}: processor": used * 100}
+        yield Round(values)
+
+
+def _idle(path: Path, seconds: float, *, events: bool) -> tuple[float, float]:
+    return asyncio.run(_idled(path, seconds, events=events))
+
+
+async def _idled(path: Path, seconds: float, *, events: bool) -> tuple[float, float]:
+    """Return how often a second the process wakes, and how many cores it takes."""
+    caught_up = asyncio.Barrier(FOLLOWERS + 1)
+
+    async def follow(store: holdfast.AsyncSessionStore, number: int) -> None:
+        async for _ in store.follow(f"s{number}"):
+            await caught_up.wait()
+
+    async with holdfast.connect_async(path) as store:
+        backend = store._engine.backend
+        assert isinstance(backend, SqliteBackend)
+        backend._watcher = Watcher(backend._database, events=events)
+        for number in range(FOLLOWERS):
+            await store.add_user_message(f"s{number}", "hello")
+        tasks = [asyncio.create_task(follow(store, number)) for number in range(FOLLOWERS)]
+        await caught_up.wait()
+        await asyncio.sleep(SETTLE_S)
+        before = (time.monotonic(), _processor_s(), _wake_ups())
+        await asyncio.sleep(seconds)
+        after = (time.monotonic(), _processor_s(), _wake_ups())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    lasted, used, woken = (late - early for early, late in zip(before, after, strict=True))
+    return woken / lasted, used / lasted
+
+
 @contextmanager
 def _counted(engine: Engine) -> Iterator[list[int]]:
     """Count the batches that an engine commits."""
@@ -128,6 +185,11 @@ def _processor_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _wake_ups() -> int:
+    """Return how often a thread of this process has slept until something woke it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+
+
 MEASUREMENTS = (
     Measurement(
         "turns", (Figure(COMMITS, "commits", Wanted.AT_MOST, target=2, strict=True),), empty_turns
@@ -141,4 +203,16 @@ MEASUREMENTS = (
         streams,
     ),
     Measurement("follow", (Figure(DELAY, "ms", Wanted.AT_MOST, target=50),), followers),
+    Measurement(
+        "idle",
+        tuple(
+            figure
+            for name in WAYS.values()
+            for figure in (
+                Figure(f"{name}: wake-ups", "a second", Wanted.AT_MOST),
+                Figure(f"{name}: processor", "% of a core", Wanted.AT_MOST),
+            )
+        ),
+        idle_followers,
+    ),
 )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import settings
 
+import holdfast
 from holdfast.testing.postgres import Server
 
 # The same examples every time, and no judgement of speed: a machine may be busy with other things.
@@ -30,3 +34,38 @@ def database(server: Server) -> Iterator[str]:
     name = f"test{next(_numbers)}"
     yield server.create_database(name)
     server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def _emptying(server: Server) -> Iterator[tuple[str, psycopg.Connection[Any]]]:
+    """A store that is used again and again, and who empties it."""
+    url = f"{server.url}?schema=emptied"
+    holdfast.connect(url).close()
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        yield url, connection
+
+
+@pytest.fixture
+def emptied(_emptying: tuple[str, psycopg.Connection[Any]]) -> str:
+    """The address of an empty store, which is a great deal quicker to have than a new one."""
+    url, connection = _emptying
+    tables = ("sessions", "messages", "activity", "keys", "waiters", "searched")
+    connection.execute("; ".join(f"DELETE FROM emptied.{table}" for table in tables))
+    return url
+
+
+@pytest.fixture
+def schema(server: Server) -> Iterator[str]:
+    """The address of a new store on the shared server; no two of its transactions may deadlock."""
+    with server.log.open("rb") as log:
+        log.seek(0, 2)
+        yield f"{server.url}?schema=test{next(_numbers)}"
+        assert b"deadlock detected" not in log.read()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a new store, in a file or on the shared server."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("schema"))
+    return str(tmp_path / "store.db")

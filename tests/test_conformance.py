@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,14 +18,12 @@ from holdfast.store.sync_store import SessionStore
 from holdfast.store.urls import backend_for
 from holdfast.testing import conformance
 
-_numbers = itertools.count(1)
-
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_backend(request: pytest.FixtureRequest, tmp_path: Path) -> conformance.OpenBackend:
     """One backend's data, new for each test."""
     if request.param == "postgres":
-        url = f"{request.getfixturevalue('server').url}?schema=conformance_{next(_numbers)}"
+        url = request.getfixturevalue("emptied")
 
     def memory(sources: Sources) -> Backend:
         return MemoryBackend(sources)
@@ -209,3 +206,7 @@ class TestTurnPoints(conformance.TurnPoints):
 
 class TestCarrying(conformance.Carrying):
     """Wherever a rewrite puts a prompt it is the turn's, once, and its answer follows it."""
+
+
+class TestMoving(conformance.Moving):
+    """Every session is in the other store as it was, and once."""

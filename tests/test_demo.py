@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from holdfast.testing.postgres import Server
 
 HOLDFAST = [sys.executable, "-P", "-c", "from holdfast.cli.main import main; main()"]
 
@@ -58,6 +59,35 @@ def test_the_demo_leaves_a_store_to_look_at() -> None:
     assert "my code is " in shown.stdout
     assert "completed" in turns.stdout
     assert listed.returncode == shown.returncode == turns.returncode == 0
+
+
+@pytest.mark.timeout(120)
+def test_the_demo_kills_a_server_of_its_own(tmp_path: Path) -> None:
+    """With --postgres alone the demo has a server of its own, kills it, and leaves none."""
+    ended = _demo("--postgres", "--json", "--seconds", "5", "--seed", "4")
+    result = json.loads(ended.stdout)
+    assert (ended.returncode, result["broken"]) == (0, [])
+    assert result["server_kills"] > 0
+    assert result["found"] == result["acknowledged"] > 0
+    assert result["look"] == []
+    assert not list(tmp_path.rglob("postmaster.pid"))
+
+
+def test_the_demo_leaves_nothing_on_a_named_server(server: Server) -> None:
+    """With --postgres URL it works in a schema of its own, and removes it."""
+    schemas = "SELECT nspname FROM pg_namespace ORDER BY nspname"
+    before = server.execute(schemas)
+    ended = _demo("--postgres", server.url, "--json", "--seconds", "2")
+    result = json.loads(ended.stdout)
+    assert (ended.returncode, result["broken"]) == (0, [])
+    assert "schema=holdfast_demo_" in result["store"]
+    assert server.execute(schemas) == before
+
+
+@pytest.mark.parametrize("url", ["chats.db", "postgresql://localhost/x?schema=mine"])
+def test_the_demo_refuses_what_is_no_server(url: str) -> None:
+    """--postgres takes the URL of a server, without a schema."""
+    assert _demo("--postgres", url).returncode == 2
 
 
 def test_the_naive_demo_loses_messages_and_says_so() -> None:

@@ -69,7 +69,14 @@ def show(session_id: str, limit: int) -> None:
     """Shows sessions."""
 '''
 
-NAMES = "connect = connect_async = SessionStore = AsyncSessionStore = None\n"
+NAMES = """
+class SessionStore:
+    __enter__ = add_user_message = get_chat_history = lambda self, *_: self
+    __exit__ = lambda self, *_: None
+
+connect_async = AsyncSessionStore = None
+connect = lambda path: SessionStore()
+"""
 
 
 def run(script: str, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -179,6 +186,15 @@ def test_forbidden_lazy_import_is_caught(tmp_path: Path) -> None:
     done = run("check_bare_import.py", tmp_path)
     assert done.returncode == 1
     assert "rich is not part of a bare installation" in done.stdout
+
+
+def test_forbidden_import_of_a_store_is_caught(tmp_path: Path) -> None:
+    """An import that happens when a store is opened or used is refused as well."""
+    lazy = f"{NAMES}\ndef connect(path):\n    import httpx\n"
+    write(tmp_path / "src/holdfast/__init__.py", lazy)
+    done = run("check_bare_import.py", tmp_path)
+    assert done.returncode == 1
+    assert "httpx is not part of a bare installation" in done.stdout
 
 
 def test_cli_reference_shows_every_command(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from holdfast.cli import slices
+from holdfast.model.entry import Entry
 from holdfast.store.sources import Sources
 from tests.cli.conftest import Run
 
@@ -199,6 +201,47 @@ def test_follow_refused(run: Run, path: Path) -> None:
     assert f"this looked in {path}" in missing.stderr
     assert run("session", "follow", "trip", "--after", "5", "--store", str(path)).exit_code == 1
     assert run("session", "follow", "trip", "--after", "x", "--store", str(path)).exit_code == 2
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_log_is_read_in_slices(
+    store: holdfast.SessionStore, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Each entry comes once and in order, and no more than a slice of them is asked for at once."""
+    store.set_chat_history("trip", [{"role": "user", "content": f"{n}"} for n in range(200)])
+    for number in range(3):
+        with store.turn("trip", f"{number}?"):
+            pass
+    entries = store.read_entries("trip")
+    asked: list[int | None] = []
+    read = store.read_entries
+
+    def reading(session_id: str, after: int = 0, limit: int | None = None) -> list[Entry]:
+        asked.append(limit)
+        return read(session_id, after, limit)
+
+    monkeypatch.setattr(slices, "SLICE", size)
+    monkeypatch.setattr(store, "read_entries", reading)
+    assert list(slices.log(store, "trip")) == entries
+    assert list(slices.log(store, "trip", entries[-3].revision)) == entries[:-2]
+    assert set(asked) == {size}
+
+
+def test_follow_shows_a_long_log(store: holdfast.SessionStore, path: Path) -> None:
+    """A conversation longer than a slice is shown whole, and only since its history was cleared."""
+    store.add_user_message("trip", "Forget this.")
+    store.clear_session("trip")
+    for number in range(slices.SLICE):
+        store.add_user_message("trip", f"Message {number}.")
+    with store.turn("trip", "The last one.") as turn:
+        following = Following("trip", "--store", str(path))
+        following.read_until(f"turn {turn.id} runs")
+        following.read_until("  The last one.\n")
+    following.read_until(f"turn {turn.id} completed")
+    store.delete_session("trip")
+    shown = following.end()[1]
+    assert re.findall(r"Message (\d+)\.", shown) == [str(n) for n in range(slices.SLICE)]
+    assert "Forget this." not in shown
 
 
 # show --turns

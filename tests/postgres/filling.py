@@ -6,7 +6,7 @@ import zlib
 
 import psycopg
 
-from holdfast.store.postgres.queries import in_schema, integers
+from holdfast.store.postgres.queries import in_schema
 from holdfast.store.postgres.sharding import shard_of
 
 TENANT = "default"
@@ -71,7 +71,7 @@ def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count:
         "count": count,
         "old": OLD,
         "unindexed": UNINDEXED,
-        "shards": integers([shard_of(TENANT, f"s{n}") for n in numbers]),
+        "shards": [shard_of(TENANT, f"s{n}") for n in numbers],
         "payloads": payloads,
         "checksums": _checksums(payloads),
         "details": details,
@@ -83,5 +83,5 @@ def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count:
         connection.execute(f"VACUUM ANALYZE {schema}.{table}".encode())
 
 
-def _checksums(payloads: list[str]) -> str:
-    return integers([zlib.crc32(payload.encode()) for payload in payloads])
+def _checksums(payloads: list[str]) -> list[int]:
+    return [zlib.crc32(payload.encode()) for payload in payloads]

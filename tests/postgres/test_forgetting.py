@@ -14,6 +14,7 @@ from holdfast import SessionStore
 from holdfast.store.postgres import forgetting
 from holdfast.store.postgres.connections import Connection, Connections, parse_address
 from holdfast.store.postgres.forgetting import AGE_MS, EVERY_S, SLICE, Forgetter
+from holdfast.store.postgres.outages import Outage
 from holdfast.store.sources import Sources
 from holdfast.testing.conformance.subject import Script
 
@@ -61,7 +62,7 @@ def forgetter(clock: Clock) -> Forgetter:
 @pytest.fixture
 def lent(database: str, store: SessionStore) -> Iterator[Connection]:
     """A connection as a store has it."""
-    connections = Connections(parse_address(database, 30))
+    connections = Connections(parse_address(database, 30), Outage(time.monotonic, 30))
     with connections.lend() as connection:
         yield connection
     connections.close()

@@ -58,14 +58,23 @@ def test_a_beat_does_not_wait_for_a_committer_that_rests() -> None:
     store.close()
 
 
+def test_nobody_is_woken_for_nothing() -> None:
+    """Whoever waits for news sleeps on while the backend finds none, however often it looks."""
+    found = iter([False, False, False, True])
+    news = News(lambda _: next(found, False), lambda: None)
+    assert news.wait(news.mark, 10)
+    assert (news.mark, list(found)) == (1, [])
+    news.close()
+
+
 def test_a_cancellation_that_comes_with_news_is_heard() -> None:
     """A task that is cancelled at the very moment at which there is news ends."""
 
     async def run() -> bool:
         ended = threading.Event()
 
-        def wait(_timeout_s: float) -> None:
-            ended.wait(10)
+        def wait(_timeout_s: float) -> bool:
+            return ended.wait(10)
 
         news = News(wait, ended.set)
         waiting = asyncio.create_task(news.wait_async(news.mark, 10))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,16 @@ def test_a_url_names_a_file(own_folder: Path, url: str, file: str) -> None:
         store.add_user_message("a", "hello")
     assert (own_folder / file).exists()
     assert store.location == str(own_folder / file)
+
+
+def test_importing_loads_no_more_than_it_must() -> None:
+    """`import holdfast` loads no backend, no search and no asyncio: a program may not need them."""
+    seldom = ("sqlite3", "asyncio", "ctypes", "holdfast.store.memory", "holdfast.rules.search")
+    program = f"import sys, holdfast; print([name for name in {seldom} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_an_absolute_url_names_a_file(own_folder: Path) -> None:

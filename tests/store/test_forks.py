@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(script: str, path: Path) -> str:
+def run(script: str, url: str) -> str:
     """Run a script in a process of its own: forking one with threads would harm the test's."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script), path],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script), url],
         capture_output=True,
         text=True,
         timeout=60,
@@ -29,7 +28,7 @@ def run(script: str, path: Path) -> str:
     return done.stdout
 
 
-def test_children_of_a_prefork_server_all_write(tmp_path: Path) -> None:
+def test_children_of_a_prefork_server_all_write(url: str) -> None:
     """connect, then fork: each child opens the store by itself, and nothing is lost."""
     run(
         """
@@ -47,11 +46,11 @@ def test_children_of_a_prefork_server_all_write(tmp_path: Path) -> None:
             assert os.waitpid(pid, 0)[1] == 0
         assert len(store.get_chat_history("shared")) == 100
         """,
-        tmp_path / "a.db",
+        url,
     )
 
 
-def test_parent_and_child_go_on_after_a_fork_in_mid_work(tmp_path: Path) -> None:
+def test_parent_and_child_go_on_after_a_fork_in_mid_work(url: str) -> None:
     """Open connections, a committer thread and a cache are the parent's; the child starts anew."""
     run(
         """
@@ -82,11 +81,11 @@ def test_parent_and_child_go_on_after_a_fork_in_mid_work(tmp_path: Path) -> None
         assert found[-1] == "after"
         assert store.verify()
         """,
-        tmp_path / "a.db",
+        url,
     )
 
 
-def test_ids_made_after_a_fork_differ(tmp_path: Path) -> None:
+def test_ids_made_after_a_fork_differ(url: str) -> None:
     """Parent and child do not draw the same message ids."""
     run(
         """
@@ -101,14 +100,13 @@ def test_ids_made_after_a_fork_differ(tmp_path: Path) -> None:
         ids = [m["id"] for s in ("parent", "child") for m in store.get_messages(s)]
         assert len(set(ids)) == 3, ids
         """,
-        tmp_path / "a.db",
+        url,
     )
 
 
-def test_a_child_does_not_keep_a_dead_parents_locks(tmp_path: Path) -> None:
+def test_a_child_does_not_keep_a_dead_parents_locks(url: str) -> None:
     """A parent killed in the middle of a commit leaves its turn to others, child or no child."""
-    path = tmp_path / "a.db"
-    holdfast.connect(str(path)).close()
+    holdfast.connect(url).close()
     with subprocess.Popen(
         [
             sys.executable,
@@ -116,6 +114,8 @@ def test_a_child_does_not_keep_a_dead_parents_locks(tmp_path: Path) -> None:
             textwrap.dedent(
                 """
                 import os, signal, sys, time, holdfast
+                from holdfast.store.postgres import backend
+                backend.FORK_WAIT_S = 0.5            # it waits for itself
                 store = holdfast.connect(sys.argv[1])
                 store.add_user_message("a", "one")
                 assert store._engine.backend.admit(wait=True)   # the parent is writing
@@ -126,7 +126,7 @@ def test_a_child_does_not_keep_a_dead_parents_locks(tmp_path: Path) -> None:
                 time.sleep(60)
                 """
             ),
-            path,
+            url,
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -136,7 +136,7 @@ def test_a_child_does_not_keep_a_dead_parents_locks(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
         try:
-            with holdfast.connect(str(path), timeout=5) as store:
+            with holdfast.connect(url, timeout=5) as store:
                 store.add_user_message("a", "two")
                 assert len(store.get_chat_history("a")) == 2
         finally:
@@ -146,7 +146,7 @@ def test_a_child_does_not_keep_a_dead_parents_locks(tmp_path: Path) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def test_parent_and_child_do_not_delete_each_others_log(tmp_path: Path) -> None:
+def test_parent_and_child_do_not_delete_each_others_log(url: str) -> None:
     """The parent closes the file while the child goes on writing: every write stays."""
     run(
         """
@@ -171,11 +171,11 @@ def test_parent_and_child_do_not_delete_each_others_log(tmp_path: Path) -> None:
             found = [m["content"] for m in fresh.get_chat_history("a")]
         assert found == ["parent", "child before", *(f"child after {n}" for n in range(3))], found
         """,
-        tmp_path / "a.db",
+        url,
     )
 
 
-def test_forking_waits_for_whoever_writes_or_reads(tmp_path: Path) -> None:
+def test_forking_waits_for_whoever_writes_or_reads(url: str) -> None:
     """Threads that are in the middle of it when the process forks do not harm the child."""
     run(
         """
@@ -202,5 +202,41 @@ def test_forking_waits_for_whoever_writes_or_reads(tmp_path: Path) -> None:
         assert len(store.get_chat_history("children")) == 5
         assert store.verify()
         """,
-        tmp_path / "a.db",
+        url,
+    )
+
+
+def test_forking_while_threads_follow(url: str) -> None:
+    """Who waits for news neither holds up a fork nor shares anything with the child."""
+    run(
+        """
+        import os, sys, threading, time, holdfast
+        store = holdfast.connect(sys.argv[1], timeout=10)
+        store.add_user_message("a", "first")
+        seen, waiting = [], threading.Event()
+
+        def follow(store, count):
+            entries = store.follow("a")
+            for _ in range(count):
+                seen.append(next(entries).messages[0]["content"])
+                waiting.set()
+
+        follower = threading.Thread(target=follow, args=(store, 5))
+        follower.start()
+        assert waiting.wait(10)
+        for child in range(3):
+            begun = time.monotonic()
+            pid = os.fork()
+            if pid == 0:
+                store.add_user_message("a", f"child {child}")
+                seen.clear()
+                follow(store, 2 + child)
+                os._exit(0 if seen[-1] == f"child {child}" else 1)
+            assert time.monotonic() - begun < 3, "the fork was held up"
+            assert os.waitpid(pid, 0)[1] == 0
+        store.add_user_message("a", "last")
+        follower.join(10)
+        assert seen == ["first", *(f"child {n}" for n in range(3)), "last"], seen
+        """,
+        url,
     )

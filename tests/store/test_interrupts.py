@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -29,17 +28,29 @@ SCRIPT = """
     chance = random.Random(int(sys.argv[2]))
     acknowledged, hits, errors = set(), 0, []
     store = holdfast.connect(sys.argv[1], timeout=5)
-    store.add_user_message("a", "first")
-    for number in range(600):
+
+    def write(number):
+        store.add_user_message("a", str(number))
+        acknowledged.add(str(number))
+
+    window_s = 4e-4  # it follows the machine: about every second write is hit
+    for number in range(int(sys.argv[3])):
+        store.add_user_message("c", "warm")  # what was interrupted is closed: it opens again here
         try:
             armed = True
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 4e-4))
-            store.add_user_message("a", str(number))
-            acknowledged.add(str(number))
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, window_s))
+            if number % 3 == 0:
+                store.set_chat_history("b", [{"role": "user", "content": str(number)}])
+            elif number % 7 == 0:
+                store.get_chat_history("a")
+            else:
+                write(number)
             armed = False
+            window_s /= 1.1
         except Hit:
             armed = False
             hits += 1
+            window_s *= 1.1
         except holdfast.errors.HoldfastError as error:
             armed = False
             errors.append(str(error))
@@ -54,27 +65,30 @@ SCRIPT = """
     assert other.verify()
     other.close()
     store.close()
-    print(hits)
+    print(hits, len(acknowledged))
 """
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_interrupt_leaves_a_store_that_works(tmp_path: Path, seed: int) -> None:
+def test_an_interrupt_leaves_a_store_that_works(url: str, seed: int) -> None:
     """Nothing stays locked or open, what was acknowledged is there, and nothing is there twice."""
+    count = 300
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path / "a.db"), str(seed)],
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), url, str(seed), str(count)],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 100
+    hits, acknowledged = map(int, done.stdout.split())
+    assert hits > count / 4
+    assert acknowledged > count / 8
 
 
 @pytest.mark.parametrize("name", ["holdfast-news", "holdfast-committer"])
 def test_an_interrupt_while_a_thread_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    url: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Ctrl-C while a store's thread is being started leaves one, and a store that closes."""
     start, hits = threading.Thread.start, 0
@@ -88,7 +102,7 @@ def test_an_interrupt_while_a_thread_starts(
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with holdfast.connect(str(tmp_path / "a.db")) as store:
+    with holdfast.connect(url) as store:
         store.add_user_message("a", "first")
         with pytest.raises(KeyboardInterrupt):
             _follow_a_turn(store)

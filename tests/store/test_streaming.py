@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+import holdfast
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.entry import EntryKind
 from holdfast.model.turn import Held, Opened
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
+from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.opening import TurnOptions, TurnRequest
 from holdfast.store.reading import Reading
-from holdfast.store.streaming import RunningTurn
+from holdfast.store.streaming import MAX_UNWRITTEN, RunningTurn
+from holdfast.store.sync_store import SessionStore
 from holdfast.testing.conformance import Script
+from holdfast.testing.conformance.blocking import LoopThread, blocking
+from holdfast.testing.conformance.subject import Face
 
 OPTIONS = TurnOptions(
     key=None, user_id=None, on_busy="reject", timeout_s=1, ttl_s=30, flush_interval_s=0.1
@@ -171,3 +179,36 @@ def test_closing_while_something_beats() -> None:
     committer.join(30)
     assert not committer.is_alive()
     assert [error.code for error in failed] == ["closed"]
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_text_that_finds_no_room_is_refused(tmp_path: Path, face: Face) -> None:
+    """Text that the disk does not keep up with raises `Unavailable`, and what was taken is kept."""
+    path = tmp_path / "s.db"
+    with contextlib.ExitStack() as opened:
+        store: SessionStore
+        if face == "sync":
+            store = opened.enter_context(holdfast.connect(path, timeout=0.1))
+        else:
+            loop = LoopThread()
+            opened.callback(loop.close)
+            store = blocking(loop.run(_connected(path)), loop)
+            opened.callback(store.close)
+        other = opened.enter_context(
+            contextlib.closing(sqlite3.connect(path, isolation_level=None))
+        )
+        with store.turn("s", "Hello") as turn:
+            other.execute("BEGIN IMMEDIATE")
+            turn.write("a" * MAX_UNWRITTEN)  # is under way, and no more can be
+            turn.write("b" * MAX_UNWRITTEN)
+            with pytest.raises(Unavailable, match="no more text") as caught:
+                turn.write("c")
+            other.execute("ROLLBACK")
+        assert (caught.value.code, caught.value.retryable) == ("deadline", True)
+        assert store.get_chat_history("s")[-1]["content"] == (
+            "a" * MAX_UNWRITTEN + "b" * MAX_UNWRITTEN
+        )
+
+
+async def _connected(path: Path) -> AsyncSessionStore:
+    return await holdfast.connect_async(path, timeout=0.1)

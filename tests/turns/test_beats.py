@@ -52,9 +52,23 @@ def test_the_first_wait(tmp_path: Path) -> None:
     holdfast.connect(str(path)).close()
     watcher = Watcher(Database(path, durability="full", timeout_s=5))
     begun = time.monotonic()
-    watcher.wait(30)
-    watcher.close()
+    assert watcher.wait(30)
     assert time.monotonic() - begun < 20
+    assert not watcher.wait(0)
+    watcher.close()
+
+
+def test_watching_across_a_fork(tmp_path: Path) -> None:
+    """What is committed while the watcher has its file closed for a fork is told afterwards."""
+    path = tmp_path / "turns.db"
+    with holdfast.connect(str(path)) as store:
+        watcher = Watcher(Database(path, durability="full", timeout_s=5))
+        assert watcher.wait(30)
+        watcher.pause()
+        store.add_user_message(SESSION, "meanwhile")
+        watcher.resume()
+        assert watcher.wait(30)
+        watcher.close()
 
 
 def test_a_commit_that_is_seen_late(tmp_path: Path) -> None:

@@ -115,3 +115,28 @@ def test_cancelled_task(tmp_path: Path) -> None:
         found = set(endings(stage.entries()))
         assert found <= {("interrupted", "cancelled"), ("completed", None)}
         assert ("interrupted", "cancelled") in found
+
+
+async def _cancelled_in_line(stage: Stage) -> None:
+    """Wait in a task for a turn, and cancel it."""
+
+    async def run(store: holdfast.AsyncSessionStore) -> None:
+        async with store.turn(SESSION, "too late"):
+            raise AssertionError("the session is taken")
+
+    async with holdfast.connect_async(str(stage.path)) as store:
+        task = asyncio.create_task(run(store))
+        await asyncio.to_thread(wait_for, lambda: stage.waiting() == 1, "standing in line")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def test_cancelled_in_line(tmp_path: Path) -> None:
+    """A task that is cancelled while it waits for a turn stands in nobody's way."""
+    with Stage(tmp_path) as stage:
+        with stage.store.turn(SESSION, "first"):
+            asyncio.run(_cancelled_in_line(stage))
+            assert stage.waiting() == 0
+        with stage.store.turn(SESSION, "second", on_busy="reject"):
+            pass
+        assert stage.texts() == ["first", "second"]

@@ -16,10 +16,11 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from holdfast.cli.demo_store import DemoStore, demo_store
 from holdfast.cli.options import settings_of
 from holdfast.cli.printing import print_json, print_rich, say
 from holdfast.cli.program import DONE, FAILED, INTERRUPTED
@@ -62,6 +63,13 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     is_flag=True,
     help="Save histories as many programs do, without saying what was loaded: this loses messages.",
 )
+@click.option(
+    "--postgres",
+    is_flag=False,
+    flag_value="",
+    metavar="[URL]",
+    help="Use a PostgreSQL server: one of its own, which is killed as well, or the one named.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def demo(
@@ -69,6 +77,7 @@ def demo(
     seconds: float,
     workers: int,
     seed: int | None,
+    postgres: str | None,
     *,
     naive: bool,
     as_json: bool,
@@ -78,7 +87,8 @@ def demo(
     Several processes write, save and rewrite the same conversations in a fresh SQLite file, and
     stream turns; they are killed with SIGKILL at random moments. Afterwards every message that the
     store acknowledged, and all text that a follower was shown, is looked for. The file is left for
-    you to look at.
+    you to look at. With --postgres a server is started from a wheel, with nothing to install, and
+    killed again and again; on a server that is named, a schema is made and removed.
 
     Exits with 0 if every promise was kept, with 1 if one was broken.
 
@@ -90,48 +100,65 @@ def demo(
     from holdfast.testing.torture import Plan, storm
 
     folder = Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
-    plan = Plan(
-        url=str(folder / "demo.db"),
-        folder=str(folder / "logs"),
-        seed=random.randrange(1_000_000) if seed is None else seed,
-        seconds=seconds,
-        writers=workers,
-        naive=naive,
-    )
     try:
-        with _live(plan) as show:
-            report = storm(plan, show)
+        with demo_store(folder, postgres) as store:
+            plan = Plan(
+                url=store.url,
+                folder=str(folder / "logs"),
+                seed=random.randrange(1_000_000) if seed is None else seed,
+                seconds=seconds,
+                writers=workers,
+                naive=naive,
+            )
+            with _live(plan, store) as show:
+                report = storm(plan, show)
     except KeyboardInterrupt:
         say(f"Stopped early. Every process of the demo has ended; its files are left in\n{folder}")
         context.exit(INTERRUPTED)
     if as_json or settings.as_json:
-        print_json({**report.to_dict(), "look": _commands(report)})
+        print_json(_values(report, store))
     else:
-        _print_result(report)
+        _print_result(report, store)
     context.exit(FAILED if report.broken else DONE)
 
 
+def _values(report: Report, store: DemoStore) -> dict[str, Any]:
+    values = report.to_dict()
+    if store.crashes is not None:
+        values["server_kills"] = store.crashes.count
+    return {**values, "look": _commands(report) if store.stays else []}
+
+
 @contextmanager
-def _live(plan: Plan) -> Iterator[Callable[[Progress], None]]:
+def _live(plan: Plan, store: DemoStore) -> Iterator[Callable[[Progress], None]]:
     """Say what happens, and give a function that shows how far it is, where somebody watches."""
     from rich.console import Console
     from rich.live import Live
 
+    def crash(progress: Progress) -> None:
+        if store.crashes is not None:
+            store.crashes.look(progress)
+
     console = Console(stderr=True, highlight=False)
-    say(_what_happens(plan))
+    say(_what_happens(plan, store))
     if not sys.stderr.isatty():  # rich would also count FORCE_COLOR
-        yield lambda _: None
+        yield crash
         return
     # No thread of rich's own: the storm tells often enough.
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield lambda progress: live.update(_moment(plan, progress), refresh=True)
+
+        def show(progress: Progress) -> None:
+            live.update(_moment(plan, progress), refresh=True)
+            crash(progress)
+
+        yield show
 
 
-def _what_happens(plan: Plan) -> str:
+def _what_happens(plan: Plan, store: DemoStore) -> str:
     writing = "load, change and save" if plan.naive else "write into"
     told = (
         f"For {plan.seconds:g} seconds, {plan.writers + plan.savers} processes {writing} the same "
-        f"conversations in one SQLite file, one rewrites them, and {plan.readers} read them; "
+        f"conversations {store.words}, one rewrites them, and {plan.readers} read them; "
         f"{plan.streamers} stream turns, and one follows these. "
         "Those who write are killed with SIGKILL at random moments, and started again."
     )
@@ -168,10 +195,10 @@ def _moment(plan: Plan, progress: Progress) -> RenderableType:
     return Group("", head, "", counts)
 
 
-def _print_result(report: Report) -> None:
+def _print_result(report: Report, store: DemoStore) -> None:
     from rich.text import Text
 
-    print_rich("", _table(report), "")
+    print_rich("", _table(report, store), "")
     if report.broken:
         print_rich(Text(f"Broken: {'; '.join(report.broken)}.", style="bold red"))
     else:
@@ -181,6 +208,8 @@ def _print_result(report: Report) -> None:
         print_rich(Text(f"Every promise was kept: {all_there}, {resumed}.", style="bold green"))
     if report.plan.naive:
         print_rich(_moral(report))
+    if not store.stays:
+        return
     print_rich("\nSee for yourself what it left:")
     for command in _commands(report):
         print_rich(Text(f"  {command}", style="cyan", no_wrap=True, overflow="ignore"))
@@ -194,7 +223,7 @@ def _moral(report: Report) -> str:
     return "Nothing was lost this time: give it more --seconds or --workers."
 
 
-def _table(report: Report) -> RenderableType:
+def _table(report: Report, store: DemoStore) -> RenderableType:
     """Return the verdict: a line for each promise, red where it was broken."""
     from rich.table import Table
     from rich.text import Text
@@ -217,9 +246,10 @@ def _table(report: Report) -> RenderableType:
     )
     rows = [
         ("acknowledged", found.acknowledged, "the store said: it is written", _DONE),
-        ("found", found.found, "of these, afterwards, in the file", _DONE),
+        ("found", found.found, "of these, afterwards, in the store", _DONE),
         *((name, n, note, _style(n)) for name, n, note in promised),
         ("kills", progress.kills, _hits(progress), _DONE),
+        *_crash_rows(store),
         ("saves of a whole history", progress.saves, "by several processes at once", _DONE),
         ("rewrites of a whole history", progress.rewrites, "while others wrote and read it", _DONE),
     ]
@@ -227,6 +257,13 @@ def _table(report: Report) -> RenderableType:
         drawn.add_row(name, Text(f"{count:,}", style), note)
     drawn.add_row("seed", str(report.plan.seed), "decides who is killed when")
     return drawn
+
+
+def _crash_rows(store: DemoStore) -> list[tuple[str, int, str, str]]:
+    if store.crashes is None:
+        return []
+    note = "of the PostgreSQL server, under all of this"
+    return [("kills of the server", store.crashes.count, note, _DONE)]
 
 
 def _turn_rows(report: Report) -> list[tuple[str, int, str, str]]:

@@ -10,6 +10,7 @@ from holdfast.cli.escaping import json_text, visible
 from holdfast.cli.options import global_options, open_store, settings_of
 from holdfast.cli.printing import plural, print_json, print_line, print_rich, say
 from holdfast.cli.program import FAILED
+from holdfast.cli.slices import log
 from holdfast.errors import SessionNotFound
 
 if TYPE_CHECKING:
@@ -48,17 +49,17 @@ def follow(context: click.Context, session_id: str, after: int | None) -> None:
 
 def _follow_in_words(store: SessionStore, info: SessionInfo, after: int | None) -> None:
     from holdfast.cli.conversation import heading
-    from holdfast.cli.transcript import Transcript, current
+    from holdfast.cli.transcript import Now, Transcript
 
-    transcript = Transcript()
+    transcript, now = Transcript(), Now()
     print_rich(*heading(info, full=False))
     if after is None:
-        entries = store.read_entries(info.id)
-        shown, rest = current(entries)
-        transcript.know(rest)
-        for entry in shown:
-            transcript.show(entry)
-        after = entries[-1].revision if entries else info.revision
+        for entry in log(store, info.id):
+            now.learn(entry)
+        for entry in log(store, info.id, now.revision):
+            take = transcript.show if now.shows(entry) else transcript.know
+            take(entry)
+        after = now.revision or info.revision
     _follow(store, info.id, after, transcript.show, transcript.end)
 
 

@@ -34,7 +34,8 @@ class Settings:
     """What `--store`, `--tenant` and `--json` said, wherever on the line they stood.
 
     As soon as a command has opened a store, `place` is where it looked, for people, and
-    `overwrites` whether Holdfast itself overwrites there what was deleted.
+    `overwrites` whether Holdfast itself overwrites there what was deleted; `named_by` is what on
+    the line says the address.
     """
 
     url: str | None = None
@@ -42,13 +43,19 @@ class Settings:
     as_json: bool = False
     place: str = ""
     overwrites: bool = True
+    named_by: str = "--store"
 
     @property
     def source(self) -> str:
         """Where the store's address comes from."""
         if self.url is not None:
-            return "--store"
+            return self.named_by
         return "HOLDFAST_URL" if os.environ.get("HOLDFAST_URL") else "the default"
+
+    @property
+    def elsewhere(self) -> str:
+        """How another store is named, to be said in hints."""
+        return " with --store or HOLDFAST_URL" if self.named_by == "--store" else ""
 
 
 def settings_of(context: click.Context) -> Settings:
@@ -196,12 +203,12 @@ def _require_store(path: Path, settings: Settings) -> None:
         raise ConfigError(
             f"there is no folder {path.parent} for the store {path} (from {settings.source})",
             code="no_store",
-            hint="name another one with --store or HOLDFAST_URL",
+            hint=f"name another one{settings.elsewhere}",
         )
     raise ConfigError(
         f"there is no store at {path} (from {settings.source})",
         code="no_store",
-        hint="name another one with --store or HOLDFAST_URL; a program makes one when it connects: "
+        hint=f"name another one{settings.elsewhere}; a program makes one when it connects: "
         f"python -c 'import holdfast; holdfast.connect({_argument(settings)})'",
     )
 

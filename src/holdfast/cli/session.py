@@ -137,10 +137,11 @@ def show(
 
 
 def _show_turns(settings: Settings, session_id: str, limit: int | None) -> None:
+    from holdfast.cli.slices import log
     from holdfast.cli.turns import Turns, turn_table, turn_values
 
     with open_store(settings) as store:
-        found = list(Turns(store.read_entries(session_id)).of.values())
+        found = list(Turns(log(store, session_id)).of.values())
     found = found if limit is None else found[-limit:]
     if settings.as_json:
         print_json([turn_values(turn) for turn in found])

@@ -7,7 +7,6 @@ what it says beyond the text is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
 from rich.padding import Padding
@@ -45,25 +44,30 @@ def entry_values(entry: Entry) -> dict[str, Any]:
     }
 
 
-def current(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Return what shows the conversation as it is, and the rest of the log.
+class Now:
+    """Which entries show the conversation as it is: learn the whole log first, then ask.
 
     It is the current generation, without the streamed text that a message has taken the place of.
     """
-    resets = [n for n, entry in enumerate(entries) if isinstance(entry, ResetEntry)]
-    latest = entries[resets[-1] + 1 :] if resets else entries
-    settled: dict[str | None, int] = {}
-    for entry in entries:
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._reset = 0
+        self._settled: dict[str | None, int] = {}
+
+    def learn(self, entry: Entry) -> None:
+        """Take the log's next entry."""
+        self.revision = entry.revision
+        if isinstance(entry, ResetEntry):
+            self._reset = entry.revision
         if not isinstance(entry, DeltaEntry | UsageEntry | MetaEntry):
-            settled[entry.turn] = entry.revision
-    shown: list[Entry] = [
-        entry
-        for entry in latest
-        if not isinstance(entry, MetaEntry)
-        and not (isinstance(entry, DeltaEntry) and entry.revision < settled.get(entry.turn, 0))
-    ]
-    revisions = {entry.revision for entry in shown}
-    return shown, [entry for entry in entries if entry.revision not in revisions]
+            self._settled[entry.turn] = entry.revision
+
+    def shows(self, entry: Entry) -> bool:
+        """Say whether an entry is part of it."""
+        if isinstance(entry, DeltaEntry) and entry.revision < self._settled.get(entry.turn, 0):
+            return False
+        return entry.revision > self._reset and not isinstance(entry, MetaEntry)
 
 
 class Transcript:
@@ -76,10 +80,9 @@ class Transcript:
         self._rewrite: ResetEntry | None = None
         self._new: list[Message] = []
 
-    def know(self, entries: Iterable[Entry]) -> None:
-        """Learn which turns there are, and print nothing of it."""
-        for entry in entries:
-            self._turns.take(entry)
+    def know(self, entry: Entry) -> None:
+        """Learn what an entry says of a turn, and print nothing of it."""
+        self._turns.take(entry)
 
     def show(self, entry: Entry) -> None:
         """Print one entry."""

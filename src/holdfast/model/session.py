@@ -70,6 +70,29 @@ class SessionRow(NamedTuple):
         return self.pk << REVISION_BITS
 
 
+class ListedSession(NamedTuple):
+    """What a list of sessions needs of a session's row: each column takes time to read."""
+
+    pk: int
+    rank: int
+    id: str
+    title: str | None
+    user_id: str | None
+    agent_name: str | None
+    created: int
+    updated: int
+    message_count: int
+    revision: int
+    turn_status: str | None
+    meta: str
+    labels: str
+
+
+def listed(row: SessionRow) -> ListedSession:
+    """Return what a list of sessions needs of a row."""
+    return ListedSession._make(getattr(row, name) for name in ListedSession._fields)
+
+
 def new_session(pk: int, tenant: str, session_id: str, now: int) -> SessionRow:
     """Return the row of a session without entries."""
     at = pk << REVISION_BITS

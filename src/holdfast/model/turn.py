@@ -73,7 +73,13 @@ class Recovering(Struct, frozen=True):
     """Close the session's turn if its worker is gone."""
 
 
-TurnAction: TypeAlias = Opening | Holding | Interrupting | Recovering
+class Leaving(Struct, frozen=True):
+    """Give up a place in the line of those who wait for the session."""
+
+    ticket: str
+
+
+TurnAction: TypeAlias = Opening | Holding | Interrupting | Recovering | Leaving
 
 
 class Ticket(Struct, frozen=True):

@@ -217,7 +217,7 @@ def may_hold_results(payloads: Iterable[bytes]) -> bool:
     return any(map(contains, payloads, repeat(b'"tool"')))
 
 
-def decode_object(payload: bytes) -> dict[str, Any]:
+def decode_object(payload: bytes | str) -> dict[str, Any]:
     """Return the one JSON object of a payload."""
     return _whole.decode(payload)
 

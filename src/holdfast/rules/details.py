@@ -25,4 +25,4 @@ def changed_details(details: Details, changes: Mapping[str, Any]) -> Details:
 
 
 def _merged(stored: str, changes: Mapping[str, Any]) -> str:
-    return codec.encode({**codec.decode_object(stored.encode()), **changes}).decode()
+    return codec.encode({**codec.decode_object(stored), **changes}).decode()

@@ -31,7 +31,7 @@ def labelled(label: str, session: SessionRow) -> int:
 def labels_of(session: SessionRow) -> dict[str, int]:
     """Return a session's labels and the revisions that they name."""
     try:
-        return codec.decode_object(session.labels.encode())
+        return codec.decode_object(session.labels)
     except msgspec.MsgspecError as error:
         raise CorruptEntry(
             f"the labels of session {session.id!r} cannot be decoded: {error}",

@@ -21,7 +21,7 @@ from holdfast.model.entry import (
     UsageEntry,
 )
 from holdfast.model.message import Message
-from holdfast.model.session import SessionInfo, SessionRow
+from holdfast.model.session import ListedSession, SessionInfo, SessionRow
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.rules import codec
 from holdfast.rules.repair import repair
@@ -83,11 +83,11 @@ def _of_turn(
     assert_never(kind)
 
 
-def session_info(row: SessionRow) -> SessionInfo:
+def session_info(row: SessionRow | ListedSession) -> SessionInfo:
     """Return what callers see of a session's row; damaged metadata must not hide the session."""
     try:
-        metadata = codec.decode_object(row.meta.encode())
-        labels = codec.decode_object(row.labels.encode())
+        metadata = codec.decode_object(row.meta)
+        labels = codec.decode_object(row.labels)
         status = row.turn_status or "idle"
     except msgspec.MsgspecError:
         metadata, labels, status = {}, {}, "damaged"

@@ -18,6 +18,7 @@ from holdfast.model.turn import (
     Held,
     Holding,
     Interrupting,
+    Leaving,
     Opened,
     Opening,
     Reason,
@@ -63,6 +64,8 @@ def decide_turn(
         return _interrupt(action, session, now)
     if isinstance(action, Recovering):
         return _recover(session, now, log)
+    if isinstance(action, Leaving):
+        return _leave(action, session)
     assert_never(action)
 
 
@@ -302,6 +305,11 @@ def _recover(session: SessionRow, now: int, log: Log) -> Decision:
     after = _released(change.session(), fence=session.fence + 1) if dead else session
     commit = Commit(after.revision, after.history_revision)
     return Decision(Signalled(commit, happened=dead), after, change.rows)
+
+
+def _leave(action: Leaving, session: SessionRow) -> Decision:
+    commit = Commit(session.revision, session.history_revision)
+    return Decision(Signalled(commit, happened=True), session, [], served=action.ticket)
 
 
 def _released(session: SessionRow, fence: int | None = None) -> SessionRow:

@@ -143,12 +143,15 @@ class AsyncShell:
         self._engine.detach(live)
 
     async def wait_for_room(self, live: RunningTurn) -> None:
-        """Wait until the disk has caught up with a turn's text."""
+        """Wait until the disk has caught up with a turn's text; `Unavailable` if it does not."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         live.on_room(lambda: _from_thread(loop, future))
-        async with asyncio.timeout(self._timeout_s):
-            await future
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await future
+        except TimeoutError:
+            raise live.no_room(self._timeout_s) from None
 
     async def wait_interrupted(self, live: RunningTurn, timeout_s: float | None) -> bool:
         """Wait until a turn is asked to stop."""

@@ -116,8 +116,9 @@ class SyncShell:
         self._engine.detach(live)
 
     def wait_for_room(self, live: RunningTurn) -> None:
-        """Wait until the disk has caught up with a turn's text."""
-        live.wait_for_room(self._timeout_s)
+        """Wait until the disk has caught up with a turn's text; `Unavailable` if it does not."""
+        if not live.wait_for_room(self._timeout_s):
+            raise live.no_room(self._timeout_s)
 
     def wait_interrupted(self, live: RunningTurn, timeout_s: float | None) -> bool:
         """Wait until a turn is asked to stop."""

@@ -97,13 +97,17 @@ class AsyncTurn:
     async def write(self, text: str) -> None:
         """Add streamed text; it is in the log within `flush_interval` seconds.
 
-        Returns at once, unless more than 1 MiB waits for the disk. Raises `LeaseLost` when another
-        worker has taken the turn over.
+        Returns at once, unless more than 1 MiB waits for the disk already; if that does not change
+        in the store's `timeout`, raises `Unavailable`, and the text was not taken. Raises
+        `LeaseLost` when another worker has taken the turn over.
         """
         if not isinstance(text, str):
             raise InvalidMessage(f"streamed text must be text, not {type(text).__name__}")
-        if text and not self._live.add_text(text):
-            await self._shell.wait_for_room(self._live)
+        live = self._live
+        if not live.has_room():
+            await self._shell.wait_for_room(live)
+        if text:
+            live.add_text(text)
 
     async def add_message(
         self,
@@ -202,7 +206,9 @@ class AsyncTurn:
         return self
 
     async def _give_up(self, opened: Opened | None, error: BaseException) -> None:
-        """Close a turn whose block is not entered, if it was opened: nobody else would soon."""
+        """Leave the line, and close the turn if it was opened: nobody else would soon."""
+        if opened is None:
+            self._request.leave_line(error)
         with contextlib.suppress(HoldfastError):
             lost = await self._shell.read(self._request.opened_in_vain, opened)
             if lost is not None:

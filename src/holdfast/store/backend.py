@@ -11,9 +11,9 @@ from holdfast.errors import HoldfastError
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Indexed, Search
-from holdfast.model.session import SessionRow
+from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
-from holdfast.model.write import Write
+from holdfast.model.write import KeyRow, Write
 from holdfast.rules.decision import Answer
 
 Result: TypeAlias = Answer | Deletion | Indexed
@@ -154,6 +154,10 @@ class Backend(Protocol):
         """Return the entries above revision `after`, about `limit` of them."""
         ...
 
+    def read_keys(self, tenant: str, session_id: str, key: str | None = None) -> dict[str, KeyRow]:
+        """Return what a session's idempotency keys recorded, of all or of one, copy marks too."""
+        ...
+
     def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
         """Return a session's turn entries, of all of its turns or of one, in order."""
         ...
@@ -166,10 +170,11 @@ class Backend(Protocol):
         """Return how many stand in line for a session's turn, or stood there until lately."""
         ...
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been committed, by any process, or when time is up.
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when something may have been committed, by any process, since the last call.
 
-        A hint: it may come early, late or twice. One thread at a time calls it.
+        A hint: it may come early, late or twice. False if time was up before: whoever waits then
+        sleeps on. One thread at a time calls it.
         """
         ...
 
@@ -177,8 +182,12 @@ class Backend(Protocol):
         """Let `wait` return now, from another thread."""
         ...
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
+        ...
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have sessions."""
         ...
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:

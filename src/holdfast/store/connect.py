@@ -17,7 +17,6 @@ from holdfast.store.backend import Durability
 from holdfast.store.engine import Engine
 from holdfast.store.sources import Sources
 from holdfast.store.sync_store import SessionStore
-from holdfast.store.urls import backend_for, default_url, make_data_folder
 
 if TYPE_CHECKING:
     from holdfast.store.async_store import AsyncSessionStore
@@ -48,7 +47,7 @@ def connect(
     """
     sources = sources or Sources()
     return SessionStore(
-        _engine(url, durability, timeout, sources, migrate=migrate),
+        open_engine(url, durability, timeout, sources, migrate=migrate),
         chosen_tenant(tenant),
         sources,
         timeout,
@@ -71,7 +70,7 @@ def connect_async(
     def open_store() -> AsyncSessionStore:
         from holdfast.store.async_store import AsyncSessionStore
 
-        engine = _engine(url, durability, timeout, sources, migrate=migrate)
+        engine = open_engine(url, durability, timeout, sources, migrate=migrate)
         return AsyncSessionStore(engine, tenant, sources, timeout)
 
     return Connecting(open_store)
@@ -135,7 +134,7 @@ def chosen_tenant(tenant: str | None) -> str:
     return check_id(tenant, "tenant")
 
 
-def _engine(
+def open_engine(
     url: str | os.PathLike[str] | None,
     durability: Durability,
     timeout_s: float,
@@ -143,6 +142,10 @@ def _engine(
     *,
     migrate: bool,
 ) -> Engine:
+    """Open the store that an address names, as `connect` does, for whatever tenant."""
+    # Backends are loaded when a store is opened: they take a quarter of what all of Holdfast takes.
+    from holdfast.store.urls import backend_for, default_url, make_data_folder
+
     try:
         sensible = 0 < timeout_s <= threading.TIMEOUT_MAX
     except TypeError:

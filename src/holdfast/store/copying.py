@@ -60,7 +60,7 @@ class Copying:
             "title": session.title,
             "user_id": session.user_id,
             "agent_name": session.agent_name,
-            "metadata": codec.decode_object(session.meta.encode()) or None,
+            "metadata": codec.decode_object(session.meta) or None,
         }
         described = {name: value for name, value in described.items() if value is not None}
         origin = {"session": session.id, "revision": past.revision, "messages": len(lines)}

@@ -15,7 +15,7 @@ from holdfast.errors import HoldfastError, NotSupported
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.search import Found, Indexed, Search
-from holdfast.model.session import SessionRow, new_session
+from holdfast.model.session import ListedSession, SessionRow, listed, new_session
 from holdfast.model.stats import Stats
 from holdfast.model.turn import Ticket
 from holdfast.model.write import KeyRow, Write, WriteKind
@@ -108,6 +108,7 @@ class MemoryBackend:
         session.log.extend(decision.rows)
         if decision.key is not None and write.key is not None:
             session.keys[write.key] = decision.key
+        session.keys.update(decision.keys)
         return decision.answer
 
     def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
@@ -161,11 +162,12 @@ class MemoryBackend:
         session = self._sessions.get((tenant, session_id))
         return len(session.tickets) if session else 0
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until something is committed, or woken, or time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something is committed, or woken; false if time was up before."""
         with self._news:
-            self._news.wait_for(lambda: self._is_new, timeout_s)
+            found = self._news.wait_for(lambda: self._is_new, timeout_s)
             self._is_new = False
+            return found
 
     def wake(self) -> None:
         """Let `wait` return."""
@@ -222,6 +224,13 @@ class MemoryBackend:
             rows = kept + [entry for entry in rows[limit:] if entry.revision <= ends]
         return LogRead(row, rows)
 
+    def read_keys(self, tenant: str, session_id: str, key: str | None = None) -> dict[str, KeyRow]:
+        """Return what a session's idempotency keys recorded, of all or of one."""
+        with self._lock:
+            session = self._sessions.get((tenant, session_id))
+            keys = dict(session.keys) if session else {}
+        return {name: row for name, row in keys.items() if key in (None, name)}
+
     def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
         """Return a session's turn entries, or those of one turn."""
         read = self.read_log(tenant, session_id)
@@ -230,7 +239,7 @@ class MemoryBackend:
         rows = [row for row in read.rows if row.kind == EntryKind.TURN]
         return LogRead(read.session, [row for row in rows if turn in (None, row.turn)])
 
-    def list_sessions(self, listing: Listing) -> list[SessionRow]:
+    def list_sessions(self, listing: Listing) -> list[ListedSession]:
         """Return the sessions that a listing asks for."""
         with self._lock:
             rows = [session.row for session in self._sessions.values()]
@@ -243,7 +252,12 @@ class MemoryBackend:
             and (listing.below is None or (row.rank, row.pk) < listing.below)
         ]
         rows.sort(key=lambda row: (row.rank, row.pk), reverse=True)
-        return rows[: listing.limit]
+        return list(map(listed, rows[: listing.limit]))
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have sessions."""
+        with self._lock:
+            return sorted({tenant for tenant, _ in self._sessions})
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
         """Return a tenant's sessions with keys above `pk`, by key."""

@@ -28,7 +28,7 @@ RETRY_S = 0.1
 class News:
     """Counts what may be news; `mark` is the count so far."""
 
-    def __init__(self, wait: Callable[[float], None], wake: Callable[[], None]) -> None:
+    def __init__(self, wait: Callable[[float], bool], wake: Callable[[], None]) -> None:
         self._wait = wait
         self._wake = wake
         self._change = threading.Condition(threading.RLock())
@@ -91,15 +91,18 @@ class News:
             return
         while True:
             try:
-                self._wait(LOOK_S)
+                found = self._wait(LOOK_S)
             except HoldfastError:  # the store cannot be watched just now: whoever reads is told
                 time.sleep(RETRY_S)
+                found = True
             with self._change:
-                self._tell()
+                if found:
+                    self._tell()
                 if self._closed or not (self._waiting or self._tasks):
                     self._thread = None
                     return
-            time.sleep(PAUSE_S)
+            if found:
+                time.sleep(PAUSE_S)
 
     def _is_ours(self) -> bool:
         """Say whether this thread is the one; Ctrl-C may have come while it was being started."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from holdfast.errors import InvalidArgument, InvalidMessage, SessionBusy
+from holdfast.errors import HoldfastError, InvalidArgument, InvalidMessage, SessionBusy
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message, SyntheticMessage
-from holdfast.model.turn import TURN_PREFIX, Busy, Interrupting, Opened, Opening, Token
+from holdfast.model.turn import TURN_PREFIX, Busy, Interrupting, Leaving, Opened, Opening, Token
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules import codec
@@ -66,6 +67,7 @@ class TurnRequest:
         self._ticket = self._place_in_line(options)
         self._deadline = sources.monotonic_s() + options.timeout_s
         self._asked: set[int] = set()
+        self._stood = False
 
     # Opening
 
@@ -96,6 +98,7 @@ class TurnRequest:
 
     def what_to_do(self, busy: Busy) -> Write | None:
         """Return a write that asks the running turn to stop, if that is to be; or refuse."""
+        self._stood = True
         if self._options.on_busy == "reject" or (busy.waiting and not busy.same):
             raise self._refusal(busy)
         if self._sources.monotonic_s() >= self._deadline:
@@ -126,6 +129,20 @@ class TurnRequest:
             return row.open_turn is not None and self._sources.now_ms() >= row.lease_until
 
         return look
+
+    def leave_line(self, error: BaseException) -> None:
+        """Give up the place in the line soon, if there is one: nobody is to wait for us.
+
+        If it cannot be written, the place lapses by itself.
+        """
+        unheard = not isinstance(error, Exception)  # Ctrl-C or cancellation, maybe in a commit
+        if self._ticket is None or not (self._stood or unheard):
+            return
+        tenant, session_id = self._place
+        leaving = Leaving(self._ticket)
+        write = Write(tenant=tenant, session_id=session_id, kind=WriteKind.TURN, turn=leaving)
+        with suppress(HoldfastError):
+            self._engine.post(write, lambda _: None)
 
     def _refusal(self, busy: Busy) -> SessionBusy:
         name = f"session {self._place[1]!r}"

@@ -6,8 +6,6 @@ from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.search import Indexed, Search, SearchHit
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules.arguments import check_limit, check_optional_id
-from holdfast.rules.search import parse_query
-from holdfast.rules.snippets import hit
 from holdfast.store.backend import Backend
 from holdfast.store.sources import Sources
 
@@ -26,6 +24,8 @@ class Searching:
 
     def wanted(self, query: object, user_id: object, limit: object) -> Search:
         """Return what is looked for."""
+        from holdfast.rules.search import parse_query  # many programs never search
+
         return Search(
             tenant=self._tenant,
             query=parse_query(query),
@@ -41,6 +41,8 @@ class Searching:
 
     def hits(self, wanted: Search) -> list[SearchHit]:
         """Return the hits, the best first."""
+        from holdfast.rules.snippets import hit
+
         if not wanted.limit:
             return []
         return [hit(found, wanted.query) for found in self._backend.search(wanted)]

@@ -103,8 +103,12 @@ class RunningTurn:
 
     # What the worker says
 
-    def add_text(self, text: str) -> bool:
-        """Take a chunk; false if there is so much unwritten text that the caller should wait."""
+    def has_room(self) -> bool:
+        """Say whether a chunk may come; false if the disk has to catch up before."""
+        return self._unwritten_length < MAX_UNWRITTEN or self.fault is not None
+
+    def add_text(self, text: str) -> None:
+        """Take a chunk."""
         codec.encode(
             text, "text"
         )  # what cannot be stored is refused here, and not at the next beat
@@ -114,17 +118,26 @@ class RunningTurn:
             self._unwritten_length += len(text)
             if self._unwritten_length >= FLUSH_CHARACTERS:
                 self._flush()
-            return self._unwritten_length < MAX_UNWRITTEN
 
-    def wait_for_room(self, timeout_s: float) -> None:
-        """Wait until the disk has caught up."""
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Wait until the disk has caught up; false if it has not in this time."""
         with self._change:
-            self._change.wait_for(self._has_room, timeout_s)
+            return self._change.wait_for(self.has_room, timeout_s)
+
+    def no_room(self, timeout_s: float) -> Unavailable:
+        """Return the error that says so."""
+        return Unavailable(
+            f"the disk has not caught up with turn {self.turn} within {timeout_s:g} seconds, so no "
+            "more text was taken",
+            code="deadline",
+            hint="the turn goes on: write this text again; find out who holds the file: "
+            "holdfast doctor",
+        )
 
     def on_room(self, call: Callable[[], None]) -> None:
         """Call once the disk has caught up, on whichever thread sees it."""
         with self._change:
-            if self._has_room():
+            if self.has_room():
                 call()
             else:
                 self._on_room.append(call)
@@ -142,9 +155,6 @@ class RunningTurn:
         waiting, self._on_interrupt = self._on_interrupt, []
         for call in waiting:
             call()
-
-    def _has_room(self) -> bool:
-        return self._unwritten_length < MAX_UNWRITTEN or self.fault is not None
 
     def add_usage(self, usage: Usage) -> None:
         """Take one call's token counts; they join the next commit."""
@@ -347,7 +357,7 @@ class RunningTurn:
 
     def _wake(self) -> None:
         self._change.notify_all()
-        if self._has_room():
+        if self.has_room():
             waiting, self._on_room = self._on_room, []
             for call in waiting:
                 call()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError
 from holdfast.store.backend import Backend, Durability
-from holdfast.store.memory import MemoryBackend
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite.backend import SqliteBackend
 from holdfast.store.sqlite.connections import Database
@@ -47,6 +46,8 @@ def backend_for(url: str, *, durability: Durability, timeout_s: float, sources: 
         return _sqlite(url, durability, timeout_s, sources)
     scheme = found.group(1).lower()
     if scheme == "memory":
+        from holdfast.store.memory import MemoryBackend  # mostly for tests
+
         return MemoryBackend(sources)
     if scheme == "sqlite":
         return _sqlite(_sqlite_path(url), durability, timeout_s, sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import select
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
+from weakref import WeakSet
 
 import psycopg
 from msgspec import Struct
@@ -19,6 +21,8 @@ from psycopg.rows import TupleRow
 
 from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.postgres import faults
+from holdfast.store.postgres.arrays import learn_arrays
+from holdfast.store.postgres.outages import Outage
 
 T = TypeVar("T")
 IDLE = psycopg.pq.TransactionStatus.IDLE
@@ -29,12 +33,20 @@ CONNECTIONS = 4
 LEAST_CONNECTIONS = 3
 """One writes, one listens, one reads."""
 
+LOOK_S = 0.1
+"""How often whoever waits for a connection looks whether one was lost, which nobody tells."""
+
+# Of a connection that breaks psycopg also writes a line to stderr, where nobody set up logging.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+LEAST_CONNECT_S, MOST_CONNECT_S = 2, 10
+"""How long opening a connection may take: half of a call's time, within these bounds."""
 
 _DEFAULTS = {
     "application_name": "holdfast",
     "client_encoding": "UTF8",
-    "connect_timeout": "10",
     # A peer that is gone without a word is noticed within half a minute, idle or not.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -87,6 +99,9 @@ def parse_address(url: str, timeout_s: float) -> Address:
             hint="write postgresql://user@host:port/database",
         ) from None
     wanted: dict[str, Any] = {**_DEFAULTS, **known}
+    wanted.setdefault(
+        "connect_timeout", max(LEAST_CONNECT_S, min(MOST_CONNECT_S, int(timeout_s / 2)))
+    )
     if "," in str(known.get("host", "")):
         wanted.setdefault("target_session_attrs", "read-write")
     location = _without_password(url)
@@ -114,6 +129,11 @@ class Connection(psycopg.Connection[TupleRow]):
 
     patience_s: float | None = None
 
+    def __del__(self, _: Any = None, /) -> None:
+        """Close what Ctrl-C made somebody lose."""
+        with suppress(AttributeError):  # one that was never opened
+            self.close()
+
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait for the server as psycopg does, and close the connection when it takes too long."""
         patience_s = self.patience_s if timeout is None else timeout
@@ -125,6 +145,32 @@ class Connection(psycopg.Connection[TupleRow]):
                 self.close()
                 raise psycopg.OperationalError(f"no answer within {patience_s:g} s") from error
             raise
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C between question and answer: whoever asked next would get that answer.
+            with suppress(psycopg.Error):
+                gen.close()
+            self.close()
+            raise
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """Share round trips as psycopg does; Ctrl-C is not hidden behind what it left undone."""
+        try:
+            with super().pipeline() as pipeline:
+                yield pipeline
+        except psycopg.Error as error:
+            if (interrupt := _interrupt_behind(error)) is None:
+                raise
+            self.close()
+            raise interrupt from None
+
+
+def _interrupt_behind(error: BaseException | None) -> BaseException | None:
+    while isinstance(error, Exception):
+        error = error.__context__
+    return error
 
 
 def connect(address: Address) -> Connection:
@@ -134,6 +180,7 @@ def connect(address: Address) -> Connection:
     except psycopg.Error as error:
         raise _refused(error, address) from error
     connection.patience_s = address.timeout_s
+    learn_arrays(connection)
     return connection
 
 
@@ -162,19 +209,20 @@ def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailabl
 class Connections:
     """Lends connections, at most so many at a time, and keeps them for the next who asks.
 
-    One of them is kept for the writer: reads that take long do not keep a write waiting.
+    One of them is kept for the writer: reads that take long do not keep a write waiting. Ctrl-C may
+    come between any two steps here, so nothing is counted: what was lent is known by its loan, and
+    a loan that was lost is gone.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, outage: Outage) -> None:
         self.address = address
+        self.outage = outage
         self._start_fresh()
 
     def _start_fresh(self) -> None:
         self._change = threading.Condition(threading.RLock())
         self._idle: list[Connection] = []
-        self._lent: set[Connection] = set()
-        self._count = 0
-        self._reading = 0
+        self._loans: WeakSet[_Loan] = WeakSet()
         self._paused = False
 
     @contextmanager
@@ -183,27 +231,29 @@ class Connections:
 
         Raises `Unavailable` if none is free in time. Errors of psycopg come through untranslated.
         """
-        connection = self._take(to_write=to_write)
+        loan = _Loan(to_write=to_write)
         usable = False
         try:
+            connection = self._take(loan)
             yield connection
             usable = not connection.closed and connection.pgconn.transaction_status == IDLE
         finally:
-            self._give_back(connection, to_write=to_write, usable=usable)
+            self._give_back(loan, usable=usable)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
         with self._change:
             idle, self._idle = self._idle, []
-            self._count -= len(idle)
         for connection in idle:
             connection.close()
 
     def pause(self, timeout_s: float) -> None:
         """Lend no more, wait for those that are lent, and close every connection."""
+        deadline = time.monotonic() + timeout_s
         with self._change:
             self._paused = True
-            self._change.wait_for(lambda: self._count == len(self._idle), timeout_s)
+            while self._loans and time.monotonic() < deadline:
+                self._change.wait(LOOK_S)
         self.close()
 
     def resume(self) -> None:
@@ -214,64 +264,61 @@ class Connections:
 
     def abandon(self) -> list[Connection]:
         """Start anew, and return the connections that were open, unclosed."""
-        open_ones = [*self._idle, *self._lent]
+        lent = [loan.connection for loan in self._loans]
+        open_ones = [*self._idle, *(connection for connection in lent if connection is not None)]
         self._start_fresh()
         return open_ones
 
-    def _take(self, *, to_write: bool) -> Connection:
+    def _take(self, loan: _Loan) -> Connection:
         deadline = time.monotonic() + self.address.timeout_s
         with self._change:
-            while not self._may_lend(to_write=to_write):
-                if not self._change.wait(deadline - time.monotonic()):
+            while not self._may_lend(loan):
+                if (left_s := deadline - time.monotonic()) <= 0:
                     raise Unavailable(
                         f"all {self.address.connections} connections to {self.address.location} "
                         "are in use",
                         code="connections",
                         hint="read less at a time, or allow more with connections= in the URL",
                     )
-            if not to_write:
-                self._reading += 1
+                self._change.wait(min(left_s, LOOK_S))
+            self._loans.add(loan)
             while self._idle:
-                connection = self._idle.pop()
-                if _is_alive(connection):
-                    self._lent.add(connection)
-                    return connection
-                self._count -= 1
-            self._count += 1
-        try:
-            connection = connect(self.address)
-        except BaseException:
-            self._end(None, to_write=to_write)
-            raise
-        with self._change:
-            self._lent.add(connection)
+                loan.connection = self._idle.pop()
+                if _is_alive(loan.connection):
+                    return loan.connection
+        connection = loan.connection = connect(self.address)
+        self.outage.end()
         return connection
 
-    def _may_lend(self, *, to_write: bool) -> bool:
+    def _may_lend(self, loan: _Loan) -> bool:
         if self._paused:
             return False
-        if not to_write and self._reading >= self.address.connections - 1:
+        reading = sum(not other.to_write for other in self._loans)
+        if not loan.to_write and reading >= self.address.connections - 1:
             return False
-        return bool(self._idle) or self._count < self.address.connections
+        return bool(self._idle) or len(self._loans) < self.address.connections
 
-    def _give_back(self, connection: Connection, *, to_write: bool, usable: bool) -> None:
+    def _give_back(self, loan: _Loan, *, usable: bool) -> None:
+        connection = loan.connection
         with self._change:
-            self._lent.discard(connection)
-            usable = usable and not self._paused
-        if not usable:
-            with suppress(psycopg.Error):
-                connection.close()
-        self._end(connection if usable else None, to_write=to_write)
-
-    def _end(self, connection: Connection | None, *, to_write: bool) -> None:
-        with self._change:
-            if connection is None:
-                self._count -= 1
-            else:
+            if loan not in self._loans:
+                return  # it was never lent, or by the parent of this process
+            if usable and not self._paused:
+                assert connection is not None, "what was not lent is not usable"
                 self._idle.append(connection)
-            if not to_write:
-                self._reading -= 1
+            elif connection is not None:
+                with suppress(psycopg.Error):
+                    connection.close()
+            self._loans.discard(loan)
             self._change.notify_all()
+
+
+class _Loan:
+    """A connection that somebody has, or is being given."""
+
+    def __init__(self, *, to_write: bool) -> None:
+        self.to_write = to_write
+        self.connection: Connection | None = None
 
 
 def _is_alive(connection: Connection) -> bool:

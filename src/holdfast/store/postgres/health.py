@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from msgspec import Struct
 from holdfast.errors import HoldfastError
 from holdfast.store.diagnosis import Finding
 from holdfast.store.postgres.connections import Address, Connection, Connections
+from holdfast.store.postgres.outages import Outage
 from holdfast.store.postgres.queries import in_schema
 from holdfast.store.postgres.watching import POLL_S, Watcher
 from holdfast.store.statements import named_statements
@@ -120,7 +122,7 @@ def of_server(look: Look, address: Address) -> Iterator[Finding]:
 
 
 def _notifications(address: Address) -> Finding:
-    connections = Connections(address)
+    connections = Connections(address, Outage(time.monotonic, address.timeout_s))
     watcher = Watcher(connections)
     try:
         watcher.wait(0)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from psycopg import Pipeline
+
 from holdfast.model.search import Indexed, Phrase
 from holdfast.rules.search import said_in
 from holdfast.rules.words import words
+from holdfast.store.postgres.arrays import integers, texts
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.postgres.queries import integers, queries, texts
+from holdfast.store.postgres.queries import queries
 
 SLICE = 500
 """Entries of a slice."""
@@ -65,20 +68,24 @@ class _Index:
 
     def catch_up(self, shard: int, pk: int, limit: int) -> int:
         """Index what is new of a session, at most so many entries; return how many they were."""
-        with self._connection.transaction(), self._connection.pipeline():
+        with self._connection.transaction(), self._connection.pipeline() as pipeline:
             self._execute("set_tenant", self._tenant)
             self._execute("loose_commit")
-            row = self._execute("lock_stale", shard, self._tenant, pk).fetchone()
-            return self._catch_up(_Stale._make(row), limit) if row else 0
+            locked = self._execute("lock_stale", shard, self._tenant, pk)
+            pipeline.sync()  # from here on the server notices if we stand still
+            row = locked.fetchone()
+            return self._catch_up(pipeline, _Stale._make(row), limit) if row else 0
 
-    def _catch_up(self, session: _Stale, limit: int) -> int:
+    def _catch_up(self, pipeline: Pipeline, session: _Stale, limit: int) -> int:
         after, messages, length = session.indexed, session.messages, session.words
         if after < session.base:  # the history was rewritten: what the index has is not current
             self._execute("delete_searched", session.shard, session.pk << 32, session.base)
             after, messages, length = session.base, 0, 0
-        entries = self._execute(
+        asked = self._execute(
             "unindexed_entries", session.shard, after, session.history_revision, limit
-        ).fetchall()
+        )
+        pipeline.sync()
+        entries = asked.fetchall()
         rows = [row for entry in entries for row in _rows(*entry)]
         self._put(session.shard, rows)
         messages += len(rows)

@@ -1,24 +1,28 @@
 """Which writes a server can do by itself: those that only append, with nothing to decide.
 
-The function `commit_v1` does a whole batch of them in one round trip. It knows the few conditions
-that an append can have, and where one does not hold it does nothing: then the rules decide, as they
-decide about every other write (`transaction`). So what is refused, and why, is said in one place.
+The function `commit_v1` does a whole batch of them in one round trip; what a batch appends to one
+session is one append there. It knows the few conditions that an append can have, and where one does
+not hold it does nothing: then the rules decide, as they decide about every other write
+(`transaction`). So what is refused, and why, is said in one place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
-from holdfast.model.turn import Held, Holding
+from holdfast.model.turn import Held, Holding, Token
 from holdfast.model.usage import TurnStatus
 from holdfast.model.write import Creation, Write, WriteKind
 from holdfast.rules.decision import Answer
-from holdfast.store.postgres.queries import booleans, integers, texts
+from holdfast.store.postgres.arrays import booleans, integers, texts
 from holdfast.store.postgres.sharding import shard_of
+
+T = TypeVar("T")
 
 _APPENDING = (WriteKind.ADD, WriteKind.SAVE, WriteKind.TURN)
 
@@ -30,13 +34,95 @@ class Stamped(Struct, frozen=True):
     id: str
 
 
+class Append:
+    """What a batch appends to one session: done whole, or not at all.
+
+    Entries are counted from 1. `ends` says of each write which entry is its last, `histories` which
+    is the last with messages so far; both are 0 if there is none.
+    """
+
+    def __init__(self) -> None:
+        self.stamped: list[Stamped] = []
+        self.ends: list[int] = []
+        self.histories: list[int] = []
+        self.entries: list[NewEntry] = []
+        self.messages = 0
+        self.history = 0
+        self.lease: tuple[Token, str] | None = None
+        self.closes = False
+        self._keys: set[str] = set()
+
+    @property
+    def writes(self) -> list[Write]:
+        """Its writes."""
+        return [stamped.write for stamped in self.stamped]
+
+    @property
+    def first(self) -> Write:
+        """The write that says which session it is, and which revision it expects."""
+        return self.stamped[0].write
+
+    def takes(self, write: Write) -> bool:
+        """Say whether a write can be a part of it; where that is not certain, it cannot."""
+        if not is_plain(write):
+            return False
+        if not self.stamped:
+            return True
+        if write.expected_revision is not None or write.key in self._keys:
+            return False
+        if self.history == 0 and _adds_messages(write):
+            return False  # the server says what the history's revision is at the end, not before
+        lease = _lease(write)
+        return lease is None or (not self.closes and self.lease in (None, lease))
+
+    def take(self, stamped: Stamped) -> None:
+        """Make a write a part of it."""
+        write = stamped.write
+        for new in write.entries:
+            self.entries.append(new)
+            if new.kind is EntryKind.MESSAGE:
+                self.messages += new.count
+                self.history = len(self.entries)
+        self.stamped.append(stamped)
+        self.ends.append(len(self.entries))
+        self.histories.append(self.history)
+        if write.key is not None:
+            self._keys.add(write.key)
+        if isinstance(write.turn, Holding):
+            self.lease = _lease(write)
+            self.closes = self.closes or write.turn.status is not TurnStatus.RUNNING
+
+    def may_create(self) -> bool:
+        """Say whether all of it may be done where the session is not there yet."""
+        return all(
+            write.creation is Creation.ALLOWED
+            and write.turn is None
+            and not write.expected_revision
+            and not write.base_revision
+            for write in self.writes
+        )
+
+    def bases(self) -> list[int]:
+        """Return the revisions that its writes are based on; 0 says nothing."""
+        return [base for write in self.writes if (base := write.base_revision)]
+
+    def answers(
+        self, revision: int, history: int, *, interrupted: bool
+    ) -> Iterator[tuple[Stamped, Answer]]:
+        """Yield what its writes say, when it is done and brought its session to `revision`."""
+        start = revision - len(self.entries)
+        for stamped, end, last in zip(self.stamped, self.ends, self.histories, strict=True):
+            its_history = start + last if last else history
+            yield stamped, answer(stamped.write, start + end, its_history, interrupted=interrupted)
+
+
 def is_plain(write: Write) -> bool:
     """Say whether a write can be left to the server, should its session be as it expects."""
     if write.kind not in _APPENDING or write.reset is not None or write.restored is not None:
         return False
     if write.turn is not None and not _only_writes(write.turn):
         return False
-    return write.creation is Creation.ALLOWED and all(
+    return write.creation is not Creation.REQUIRED and all(
         new.kind is not EntryKind.META for new in write.entries
     )
 
@@ -49,68 +135,89 @@ def _only_writes(action: object) -> bool:
     )
 
 
-def parameters(tenant: str, now: int | None, batch: Sequence[Stamped]) -> tuple[object, ...]:
-    """Return what `commit_v1` takes: arrays of one value a write, then of one value an entry."""
-    writes = [stamped.write for stamped in batch]
-    held = [w.turn if isinstance(w.turn, Holding) else None for w in writes]
-    counts = [_counts(write) for write in writes]
-    entries = [
-        (number, place, before, new)
-        for number, write in enumerate(writes, 1)
-        for place, before, new in _placed(write)
+def _adds_messages(write: Write) -> bool:
+    return any(new.kind is EntryKind.MESSAGE for new in write.entries)
+
+
+def _lease(write: Write) -> tuple[Token, str] | None:
+    return (write.turn.token, write.turn.turn) if isinstance(write.turn, Holding) else None
+
+
+def gathered(batch: Sequence[Stamped]) -> tuple[list[Append], list[Stamped]]:
+    """Return what a batch appends, session by session, and the writes that are left.
+
+    Of a session's writes, those that are left come after those that are not.
+    """
+    appends: dict[str, Append] = {}
+    rest: list[Stamped] = []
+    stopped: set[str] = set()
+    for stamped in batch:
+        session_id = stamped.write.session_id
+        append = appends.get(session_id) or Append()
+        if session_id not in stopped and append.takes(stamped.write):
+            append.take(stamped)
+            appends[session_id] = append
+        else:
+            stopped.add(session_id)
+            rest.append(stamped)
+    return list(appends.values()), rest
+
+
+def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple[object, ...]:
+    """Return what `commit_v1` takes: of each append, then of each write, then of each entry."""
+    bases = [append.bases() for append in appends]
+    leases = [append.lease for append in appends]
+    writes = [
+        (number, stamped, (end if stamped.write.entries else last) or None)
+        for number, append in enumerate(appends, 1)
+        for stamped, end, last in zip(append.stamped, append.ends, append.histories, strict=True)
     ]
+    entries = list(_placed(appends))
     return (
         tenant,
         now,
-        integers([shard_of(tenant, w.session_id) for w in writes]),
-        texts([w.session_id for w in writes]),
-        texts([w.kind for w in writes]),
-        texts([w.key for w in writes]),
-        texts([stamped.id for stamped in batch]),
-        booleans([_may_create(w) for w in writes]),
-        integers([w.expected_revision for w in writes]),
-        integers([w.base_revision for w in writes]),
-        integers([h.token.session if h else None for h in held]),
-        integers([h.token.fence if h else None for h in held]),
-        texts([h.turn if h else None for h in held]),
-        booleans([h is not None and h.status is not TurnStatus.RUNNING for h in held]),
-        integers([count for count, _, _ in counts]),
-        integers([messages for _, messages, _ in counts]),
-        integers([last for _, _, last in counts]),
+        integers([shard_of(tenant, append.first.session_id) for append in appends]),
+        texts([append.first.session_id for append in appends]),
+        booleans([append.may_create() for append in appends]),
+        _unless_null(integers, [append.first.expected_revision for append in appends]),
+        _unless_null(integers, [min(some, default=None) for some in bases]),
+        _unless_null(integers, [max(some, default=None) for some in bases]),
+        _unless_null(integers, [lease and lease[0].session for lease in leases]),
+        _unless_null(integers, [lease and lease[0].fence for lease in leases]),
+        _unless_null(texts, [lease and lease[1] for lease in leases]),
+        _unless_null(booleans, [append.closes or None for append in appends]),
+        integers([len(append.entries) for append in appends]),
+        integers([append.messages for append in appends]),
+        integers([append.history for append in appends]),
+        integers([number for number, _, _ in writes]),
+        texts([stamped.write.kind for _, stamped, _ in writes]),
+        _unless_null(texts, [stamped.write.key for _, stamped, _ in writes]),
+        texts([stamped.id for _, stamped, _ in writes]),
+        integers([end for _, _, end in writes]),
         integers([number for number, _, _, _ in entries]),
         integers([place for _, place, _, _ in entries]),
-        texts([new.kind for _, _, _, new in entries]),
         integers([before for _, _, before, _ in entries]),
-        texts([new.turn for _, _, _, new in entries]),
+        texts([new.kind for _, _, _, new in entries]),
+        _unless_null(texts, [new.turn for _, _, _, new in entries]),
         integers([new.attempt for _, _, _, new in entries]),
-        texts([new.payload.decode() for _, _, _, new in entries]),
+        texts([new.payload for _, _, _, new in entries]),
         integers([new.checksum for _, _, _, new in entries]),
     )
 
 
-def _counts(write: Write) -> tuple[int, int, int]:
-    """Return how many entries and messages a write has, and the last place with messages, or 0."""
-    messages = last = 0
-    for place, new in enumerate(write.entries, 1):
-        if new.kind is EntryKind.MESSAGE:
-            messages += new.count
-            last = place
-    return len(write.entries), messages, last
+def _placed(appends: Sequence[Append]) -> Iterator[tuple[int, int, int, NewEntry]]:
+    """Yield each entry, after its append's number, its place there and the messages before it."""
+    for number, append in enumerate(appends, 1):
+        before = 0
+        for place, new in enumerate(append.entries, 1):
+            yield number, place, before, new
+            before += new.count
 
 
-def _placed(write: Write) -> Iterator[tuple[int, int, NewEntry]]:
-    before = 0
-    for place, new in enumerate(write.entries, 1):
-        yield place, before, new
-        before += new.count
-
-
-def _may_create(write: Write) -> bool:
-    return (
-        write.turn is None
-        and not (write.expected_revision or 0) > 0
-        and not (write.base_revision or 0) > 0
-    )
+def _unless_null(
+    array: Callable[[Iterable[T | None]], object], values: Sequence[T | None]
+) -> object:
+    return None if all(value is None for value in values) else array(values)
 
 
 def answer(write: Write, revision: int, history: int, *, interrupted: bool) -> Answer:

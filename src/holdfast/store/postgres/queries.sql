@@ -1,10 +1,12 @@
 -- commit: A batch of writes that only append; see `commit_v1` in the schema.
-SELECT pk, revision, history_revision, interrupted
+SELECT number, revision, history_revision, interrupted
   FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-                          %s, %s, %s, %s, %s, %s, %s, %s);
+                          %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
--- set_tenant: Whose rows this transaction is about, for row-level security.
-SELECT set_config('holdfast.tenant', %s, true);
+-- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
+-- still in it, it is undone, so that others get at the rows that it has locked.
+SELECT set_config('holdfast.tenant', %s, true),
+       set_config('idle_in_transaction_session_timeout', '10s', true);
 
 -- lock_sessions: The sessions of a batch, each locked, in the order that all batches keep.
 SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,
@@ -25,6 +27,13 @@ SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
   JOIN holdfast.sessions s ON s.shard = w.shard AND s.tenant = %s AND s.id = w.id
   JOIN holdfast.keys k ON k.shard = w.shard AND k.session = s.pk
                       AND k.key = w.key AND k.invented = w.invented;
+
+-- session_keys: What the callers' keys of a session recorded, all of them or one.
+SELECT k.key, k.kind, k.revision, k.kept, k.turn
+  FROM holdfast.sessions s JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s
+   AND NOT k.invented AND (%s::text IS NULL OR k.key = %s)
+ ORDER BY k.key;
 
 -- new_key: A session's key that none had before.
 SELECT nextval('holdfast.session_keys');
@@ -197,32 +206,26 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
   FROM holdfast.sessions WHERE tenant = %s AND open_turn IS NOT NULL ORDER BY id;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s)
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_user_sessions: The same for one user, and perhaps one agent.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND user_id = %s
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND user_id = %s
    AND (%s::text IS NULL OR agent_name = %s)
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
-SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
-       created, updated, rank, title, user_id, agent_name, meta, labels,
-       fence, lease_until, lease_ttl, lease_owner, open_turn,
-       open_attempt, turn_status, interrupt_fence
+SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+       message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
- WHERE tenant = %s AND (rank, pk) < (%s, %s) AND agent_name = %s
- ORDER BY rank DESC, pk DESC LIMIT %s;
+ WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND agent_name = %s
+ ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
@@ -275,6 +278,15 @@ SELECT a.revision, a.kind, 0::bigint, a.turn, a.attempt, a.at, convert_to(a.payl
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relkind IN ('r', 'p');
+
+-- tenants: Every tenant that has a session, one step of an index each.
+WITH RECURSIVE found (tenant) AS (
+    (SELECT tenant FROM holdfast.sessions ORDER BY tenant LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.tenant FROM holdfast.sessions s
+             WHERE s.tenant > found.tenant ORDER BY s.tenant LIMIT 1)
+      FROM found WHERE found.tenant IS NOT NULL)
+SELECT tenant FROM found WHERE tenant IS NOT NULL;
 
 -- last_of_slice: Until when the first so many invented keys are from that are older than some time.
 SELECT at FROM holdfast.keys

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import psycopg
 
+from holdfast.errors import Unavailable
 from holdfast.store.postgres import faults
 from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.store.postgres.outages import PAUSE_S
 from holdfast.store.postgres.queries import queries
 from holdfast.store.postgres.sharding import shard_of
+
+T = TypeVar("T")
 
 
 class Snapshot:
@@ -36,21 +40,36 @@ class Snapshot:
 
 
 class Readers:
-    """Opens snapshots."""
+    """Reads from snapshots."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._address = connections.address
 
-    @contextmanager
-    def snapshot(self, tenant: str) -> Iterator[Snapshot]:
-        """Open a snapshot; a read is one transaction, and never spans a caller's code."""
+    def read(self, tenant: str, what: Callable[[Snapshot], T]) -> T:
+        """Return what a function reads from a snapshot.
+
+        It is one transaction, and never spans a caller's code. While the server does not answer it
+        is tried again.
+        """
+        while True:
+            try:
+                return self._read(tenant, what)
+            except Unavailable as error:
+                if error.code != "unreachable":
+                    raise
+                self._connections.outage.note(error)
+                self._connections.close()
+                time.sleep(PAUSE_S)
+
+    def _read(self, tenant: str, what: Callable[[Snapshot], T]) -> T:
         try:
             with self._connections.lend() as connection, connection.pipeline():
                 snapshot = Snapshot(connection, self._address.schema, tenant)
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 snapshot.ask("set_tenant", tenant)
-                yield snapshot
+                found = what(snapshot)
                 connection.execute("COMMIT")
         except psycopg.Error as error:
             raise faults.translated(error, self._address.location) from error
+        return found

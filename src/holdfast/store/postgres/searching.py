@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from holdfast.model.search import Found, Said, Search
 from holdfast.rules.search import Match, Scan, matched, said_in
+from holdfast.store.postgres.arrays import integers
 from holdfast.store.postgres.indexing import query_terms
-from holdfast.store.postgres.queries import integers
 from holdfast.store.postgres.readers import Snapshot
 
 

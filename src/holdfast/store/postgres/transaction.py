@@ -2,14 +2,17 @@
 
 Locking the rows and reading what is known about them is one round trip, writing it all and
 committing another. The batch's own rows are held back until the end; what asks for rows of the log
-writes them first.
+writes them first. Between two round trips the server has to be told that nothing more is under way
+(`Pipeline.sync`): only then does it notice a client that stands still in a transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
+import psycopg
 from msgspec.structs import replace
 
 from holdfast.errors import HoldfastError
@@ -21,9 +24,10 @@ from holdfast.model.write import KeyRow, WriteKind
 from holdfast.rules.committing import decide
 from holdfast.rules.decision import Decision
 from holdfast.store.backend import Outcome
+from holdfast.store.postgres.arrays import Integers, booleans, integers, texts
 from holdfast.store.postgres.connections import Connection
 from holdfast.store.postgres.plain import Stamped, answer
-from holdfast.store.postgres.queries import booleans, integers, queries, texts
+from holdfast.store.postgres.queries import queries
 from holdfast.store.postgres.sharding import shard_of
 
 _KeyName = tuple[str, str, bool]  # the session's id, the key, whether it was invented
@@ -63,43 +67,57 @@ class Transaction:
         self._shards: dict[int, int] = {}
         self._tickets: dict[int, dict[str, Ticket]] = {}
         self._pending: list[tuple[str, tuple[object, ...]]] = []
+        self._open = ExitStack()
+        self._pipeline = self._open.enter_context(connection.pipeline())
 
-    def decide_all(self, batch: Sequence[Stamped]) -> list[Outcome]:
-        """Lock the sessions of a batch, and decide its writes; nothing is committed yet."""
+    def decide(self, batch: Sequence[Stamped]) -> list[tuple[Stamped, Outcome]]:
+        """Lock the sessions of a batch, and decide its writes; nothing is committed yet.
+
+        If only some of the sessions are there, the writes of the others are left out: whoever locks
+        all rows that are there, and then makes one that others count as earlier, waits for those
+        who wait for him.
+        """
         self._begin(batch)
-        return [self._decide(stamped) for stamped in batch]
+        there = {name for name, session in self._sessions.items() if session is not None}
+        return [
+            (stamped, self._decide(stamped))
+            for stamped in batch
+            if not there or stamped.write.session_id in there
+        ]
 
     def commit(self) -> None:
         """Write what was decided, and commit it."""
-        with self._connection.pipeline():
-            self._flush()
-            self._connection.execute("COMMIT")
+        self._flush()
+        self._connection.execute("COMMIT")
+        self._open.close()
 
     def roll_back(self) -> None:
         """Undo everything."""
+        with suppress(psycopg.Error):  # it says again why
+            self._open.close()
         if not self._connection.closed:
             self._connection.execute("ROLLBACK")
 
     def _begin(self, batch: Sequence[Stamped]) -> None:
         ids = sorted({stamped.write.session_id for stamped in batch})
         names = {_key_name(stamped) for stamped in batch}
-        with self._connection.pipeline():
-            self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-            self._execute("set_tenant", self._tenant)
-            locked = self._execute("lock_sessions", self._tenant, self._shards_of(ids), texts(ids))
-            now = self._execute("now")
-            recorded = self._execute(
-                "recorded_keys",
-                self._shards_of(name[0] for name in names),
-                texts([name[0] for name in names]),
-                texts([name[1] for name in names]),
-                booleans([name[2] for name in names]),
-                self._tenant,
-            )
-            waiting = self._execute("waiting", self._tenant, self._shards_of(ids), texts(ids))
-            rows = [SessionRow._make(row) for row in locked.fetchall()]
-            (self._now,) = now.fetchone() if self._scripted is None else (self._scripted,)
-            found, standing = recorded.fetchall(), waiting.fetchall()
+        self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        self._execute("set_tenant", self._tenant)
+        locked = self._execute("lock_sessions", self._tenant, self._shards_of(ids), texts(ids))
+        now = self._execute("now")
+        recorded = self._execute(
+            "recorded_keys",
+            self._shards_of(name[0] for name in names),
+            texts([name[0] for name in names]),
+            texts([name[1] for name in names]),
+            booleans([name[2] for name in names]),
+            self._tenant,
+        )
+        waiting = self._execute("waiting", self._tenant, self._shards_of(ids), texts(ids))
+        self._pipeline.sync()
+        rows = [SessionRow._make(row) for row in locked.fetchall()]
+        (self._now,) = now.fetchone() if self._scripted is None else (self._scripted,)
+        found, standing = recorded.fetchall(), waiting.fetchall()
         self._sessions = dict.fromkeys(ids)
         for row in rows:
             self._know(row)
@@ -112,7 +130,7 @@ class Transaction:
         self._sessions[row.id] = row
         self._shards[row.pk] = shard_of(row.tenant, row.id)
 
-    def _shards_of(self, ids: Iterable[str]) -> str:
+    def _shards_of(self, ids: Iterable[str]) -> Integers:
         return integers([shard_of(self._tenant, session_id) for session_id in ids])
 
     # One write
@@ -167,6 +185,9 @@ class Transaction:
         if key is not None:
             name = _key_name(stamped)
             self._keys[name] = self._new_keys[name] = key, stamped.id
+        for brought, its_row in decision.keys.items():
+            name = (row.id, brought, False)
+            self._keys[name] = self._new_keys[name] = its_row, stamped.id
 
     def _tidy(self, session: SessionRow, decision: Decision) -> None:
         """Keep or drop a place in the line for a session, and drop deltas that are not needed."""
@@ -217,7 +238,7 @@ class Transaction:
 
     def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
         """Return the row of a new session, with a key that none had before."""
-        (key,) = self._execute("new_key").fetchone()
+        ((key,),) = self._ask("new_key")
         row = new_session(key, tenant, session_id, now)
         self._shards[key] = shard_of(tenant, session_id)
         return row
@@ -249,8 +270,7 @@ class Transaction:
 
     def _rows(self, name: str, session: SessionRow, *values: object) -> list[LogRow]:
         self._flush()
-        found = self._execute(name, self._shards[session.pk], *values)
-        return [LogRow._make(row) for row in found]
+        return [LogRow._make(row) for row in self._ask(name, self._shards[session.pk], *values)]
 
     # Writing
 
@@ -280,7 +300,7 @@ class Transaction:
             texts([row.turn for row in rows]),
             integers([row.attempt for row in rows]),
             integers([row.at for row in rows]),
-            texts([row.payload.decode() for row in rows]),
+            texts([row.payload for row in rows]),
             integers([row.checksum for row in rows]),
         )
 
@@ -307,13 +327,19 @@ class Transaction:
         return row
 
     def _put_sessions(self, rows: Sequence[SessionRow]) -> None:
-        columns: list[str] = [integers([self._shards[row.pk] for row in rows])]
+        columns: list[object] = [integers([self._shards[row.pk] for row in rows])]
         for column, first in zip(zip(*rows, strict=True), _TEXT_COLUMNS, strict=True):
             columns.append(texts(column) if first else integers(column))
-        written = self._execute("put_sessions", *columns)
-        if self._created and len(written.fetchall()) != len(rows):
+        if not self._created:
+            self._execute("put_sessions", *columns)
+        elif len(self._ask("put_sessions", *columns)) != len(rows):
             raise Raced
         self._created -= {row.id for row in rows}
+
+    def _ask(self, name: str, *values: object) -> list[Any]:
+        found = self._execute(name, *values)
+        self._pipeline.sync()
+        return list(found.fetchall())
 
     def _execute(self, name: str, *values: object) -> Any:
         return self._connection.execute(self._queries[name], values, binary=True)

@@ -41,6 +41,8 @@ class Watcher:
         self._held = ExitStack()
         self._connection: Connection | None = None
         self._waits = False
+        self._rests = False
+        self._using = threading.Lock()
         self._lock = threading.Lock()
         self._pair: tuple[socket.socket, socket.socket] | None = None
         self._probe_again_at = 0.0
@@ -50,20 +52,23 @@ class Watcher:
         """Whether notifications were found not to arrive."""
         return self._connection is None and self._probe_again_at > 0
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been committed, or when time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when something may have been committed, or when woken; else, false."""
         self._waits = True
         try:
-            self._wait(timeout_s)
+            with self._using:
+                return self._wait(timeout_s)
         except psycopg.Error:
             self._stop()  # it is opened again by the next wait
             raise
         finally:
             self._waits = False
 
-    def _wait(self, timeout_s: float) -> None:
-        if self._connection is None and time.monotonic() >= self._probe_again_at:
+    def _wait(self, timeout_s: float) -> bool:
+        may_listen = not self._rests and time.monotonic() >= self._probe_again_at
+        if self._connection is None and may_listen:
             self._listen()
+            return True  # nobody listened until now
         connection = self._connection
         if connection is None:
             timeout_s = min(timeout_s, POLL_S)
@@ -73,12 +78,14 @@ class Watcher:
             if connection is not None:
                 selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.select(timeout_s)
+        found = connection is None  # then there may always be news
         with suppress(BlockingIOError):
-            woken.recv(4096)
+            found = bool(woken.recv(4096)) or found
         if connection is not None:
             connection.pgconn.consume_input()
             while connection.pgconn.notifies() is not None:
-                pass
+                found = True
+        return found
 
     def wake(self) -> None:
         """Let `wait` return now, from another thread."""
@@ -90,6 +97,20 @@ class Watcher:
         """The same, where it costs nothing if nobody waits."""
         if self._waits:
             self.wake()
+
+    def rest(self, timeout_s: float) -> None:
+        """Let go of the connection, and poll until `resume`: the process is about to fork."""
+        self._rests = True
+        self.wake()
+        if self._using.acquire(timeout=timeout_s):
+            try:
+                self._stop()
+            finally:
+                self._using.release()
+
+    def resume(self) -> None:
+        """Listen again."""
+        self._rests = False
 
     def close(self) -> None:
         """Let go of everything; it opens again when it is used."""
@@ -147,7 +168,11 @@ class Notifier:
     def __init__(self, connections: Connections, chore: Callable[[Connection], bool]) -> None:
         self._connections = connections
         self._chore = chore
-        self._statement = f"NOTIFY {connections.address.schema}_news"
+        # A notification is a transaction of its own, which need not wait for the disk.
+        self._statement = (
+            "BEGIN; SET LOCAL synchronous_commit = off; "
+            f"NOTIFY {connections.address.schema}_news; COMMIT"
+        )
         self._start_fresh()
 
     def _start_fresh(self) -> None:

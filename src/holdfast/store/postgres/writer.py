@@ -20,16 +20,13 @@ from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.indexing import fill
-from holdfast.store.postgres.plain import Stamped, answer, is_plain, parameters
+from holdfast.store.postgres.outages import PAUSE_S
+from holdfast.store.postgres.plain import Append, Stamped, gathered, parameters
 from holdfast.store.postgres.queries import queries
 from holdfast.store.postgres.transaction import Raced, Transaction
 from holdfast.store.sources import Sources
 
-PAUSE_S = 0.05
 MAX_PAUSE_S = 1.0
-AWAY_S = 10.0
-"""How long writes wait for a server that does not answer, before they are refused."""
-
 RACES = 10
 """How often a transaction is tried that others, who ran beside it, caused to be undone."""
 
@@ -43,25 +40,17 @@ class Writer:
         self._address = connections.address
         self._held = ExitStack()
         self._connection: Connection | None = None
-        self._failing_since: float | None = None
 
     def begin(self, *, wait: bool) -> bool:
-        """Get hold of a connection; false if the server does not answer, but may do so soon.
-
-        A server that stays away for `AWAY_S` is `Unavailable`, until it answers again.
-        """
+        """Get hold of a connection; false if the server does not answer, but may do so soon."""
         self.finish()  # what an interrupt left open
         try:
             self._connect()
-        except Unavailable:
-            now = self._sources.monotonic_s()
-            self._failing_since = self._failing_since or now
-            if now - self._failing_since > min(AWAY_S, self._address.timeout_s / 2):
-                raise
+        except Unavailable as error:
+            self._connections.outage.note(error)
             if wait:
                 time.sleep(PAUSE_S)
             return False
-        self._failing_since = None
         return True
 
     def finish(self) -> None:
@@ -74,7 +63,7 @@ class Writer:
         new_id = self._sources.new_id
         batch = _Batch([Stamped(write, f"w_{new_id()}") for write in writes])
         deadline = time.monotonic() + self._address.timeout_s
-        pause_s = PAUSE_S
+        pause_s = 0.0  # most often it was the connection that broke, not the server
         while True:
             try:
                 self._commit(self._connection or self._connect(), batch)
@@ -90,7 +79,7 @@ class Writer:
             if time.monotonic() + pause_s > deadline:
                 raise faults.unknown_outcome(failure, self._address.location) from failure
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            pause_s = min(max(2 * pause_s, PAUSE_S), MAX_PAUSE_S)
 
     def _connect(self) -> Connection:
         self._connection = self._held.enter_context(self._connections.lend(to_write=True))
@@ -101,9 +90,9 @@ class Writer:
             for stamped in open_ones:
                 if stamped.write.kind is WriteKind.INDEX:
                     batch.settle(stamped, self._index(connection, tenant))
-            plain, rest = _parted([s for s in open_ones if s.write.kind is not WriteKind.INDEX])
-            if plain:
-                rest = _in_order(open_ones, rest + self._append(connection, tenant, plain, batch))
+            appends, rest = gathered([s for s in open_ones if s.write.kind is not WriteKind.INDEX])
+            if appends:
+                rest = _in_order(open_ones, rest + self._append(connection, tenant, appends, batch))
             if rest:
                 self._decide(connection, tenant, rest, batch)
 
@@ -116,40 +105,39 @@ class Writer:
             return faults.translated(error, self._address.location)
 
     def _append(
-        self, connection: Connection, tenant: str, plain: Sequence[Stamped], batch: _Batch
+        self, connection: Connection, tenant: str, appends: Sequence[Append], batch: _Batch
     ) -> list[Stamped]:
         """Let the server do what it can; return the writes that the rules have to decide."""
-        values = parameters(tenant, self._now(), plain)
+        left = dict(enumerate(appends, 1))
+        values = parameters(tenant, self._now(), appends)
         try:
             found = connection.execute(self._statement("commit"), values, binary=True).fetchall()
         except psycopg.Error as error:
             if faults.is_connection_lost(error):
                 raise
-            return list(plain)  # undone as a whole: each has to show by itself what it is
-        left: list[Stamped] = []
-        for stamped, (key, revision, history, interrupted) in zip(plain, found, strict=True):
-            if key is None:
-                left.append(stamped)
-            else:
-                batch.settle(
-                    stamped, answer(stamped.write, revision, history, interrupted=interrupted)
-                )
-        return left
+            found = []  # undone as a whole: each has to show by itself what it is
+        for number, revision, history, interrupted in found:
+            done = left.pop(number).answers(revision, history, interrupted=interrupted)
+            for stamped, outcome in done:
+                batch.settle(stamped, outcome)
+        return [stamped for append in left.values() for stamped in append.stamped]
 
     def _decide(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
     ) -> None:
-        """Let the rules decide writes in one transaction, or each in its own if that fails."""
-        try:
-            self._in_transaction(connection, tenant, rest, batch)
-        except psycopg.Error as error:
-            if faults.is_connection_lost(error):
-                raise
-            if len(rest) == 1:
-                batch.settle(rest[0], faults.translated(error, self._address.location))
-                return
-            for stamped in rest:
-                self._decide(connection, tenant, [stamped], batch)
+        """Let the rules decide writes in few transactions, or each in its own if one fails."""
+        while rest:
+            try:
+                self._in_transaction(connection, tenant, rest, batch)
+            except psycopg.Error as error:
+                if faults.is_connection_lost(error):
+                    raise
+                if len(rest) == 1:
+                    batch.settle(rest[0], faults.translated(error, self._address.location))
+                    return
+                for stamped in rest:
+                    self._decide(connection, tenant, [stamped], batch)
+            rest = batch.unsettled(rest)
 
     def _in_transaction(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
@@ -159,8 +147,8 @@ class Writer:
             schema = self._address.schema
             transaction = Transaction(connection, schema, tenant, self._now(), earlier)
             try:
-                outcomes = transaction.decide_all(rest)
-                batch.remember(rest, outcomes)
+                decided = transaction.decide(rest)
+                batch.remember(decided)
                 transaction.commit()
             except (psycopg.Error, Raced) as error:
                 if faults.is_connection_lost(error):
@@ -177,7 +165,7 @@ class Writer:
                 transaction.roll_back()
                 raise
             else:
-                for stamped, outcome in zip(rest, outcomes, strict=True):
+                for stamped, outcome in decided:
                     batch.settle(stamped, outcome)
                 return
 
@@ -198,15 +186,19 @@ class _Batch:
 
     def by_tenant(self) -> Iterator[tuple[str, list[Stamped]]]:
         """Yield the writes that are not settled, tenant by tenant, in the order of locking."""
-        open_ones = [stamped for stamped in self._all if stamped.id not in self._settled]
+        open_ones = self.unsettled(self._all)
         open_ones.sort(key=lambda stamped: (stamped.write.tenant, stamped.write.session_id))
         for tenant, found in groupby(open_ones, key=lambda stamped: stamped.write.tenant):
             yield tenant, list(found)
 
-    def remember(self, batch: Sequence[Stamped], outcomes: Sequence[Outcome]) -> None:
+    def unsettled(self, some: Sequence[Stamped]) -> list[Stamped]:
+        """Return those of which it is not known what they came to."""
+        return [stamped for stamped in some if stamped.id not in self._settled]
+
+    def remember(self, decided: Sequence[tuple[Stamped, Outcome]]) -> None:
         """Keep what a transaction that is about to be committed says, should no answer come."""
-        known = zip([stamped.id for stamped in batch], outcomes, strict=True)
-        self.decided = {**self.decided, **dict(known)}
+        known = {stamped.id: outcome for stamped, outcome in decided}
+        self.decided = {**self.decided, **known}
 
     def settle(self, stamped: Stamped, outcome: Outcome) -> None:
         """Keep what a write came to."""
@@ -215,21 +207,6 @@ class _Batch:
     def outcomes(self) -> list[Outcome]:
         """Return what the writes came to, in the order of the batch."""
         return [self._settled[stamped.id] for stamped in self._all]
-
-
-def _parted(batch: Sequence[Stamped]) -> tuple[list[Stamped], list[Stamped]]:
-    """Part the writes that only append from the others, and from what follows those."""
-    plain: list[Stamped] = []
-    rest: list[Stamped] = []
-    decided: set[str] = set()
-    for stamped in batch:
-        session_id = stamped.write.session_id
-        if session_id not in decided and is_plain(stamped.write):
-            plain.append(stamped)
-        else:
-            decided.add(session_id)
-            rest.append(stamped)
-    return plain, rest
 
 
 def _in_order(batch: Sequence[Stamped], some: Sequence[Stamped]) -> list[Stamped]:

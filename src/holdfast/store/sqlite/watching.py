@@ -8,7 +8,6 @@ looked at often.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import sqlite3
@@ -52,14 +51,11 @@ class Watcher:
         """Whether it has to look again and again, for want of file events."""
         return not self._events
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have been committed, when woken, or when time is up."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return true when something may have been committed, or when woken; else, false."""
         if self._events and self._inotify < 0:
             self._open_events()
-        if self._events:
-            self._wait_for_event(timeout_s)
-        else:
-            self._poll(timeout_s)
+        return self._wait_for_event(timeout_s) if self._events else self._poll(timeout_s)
 
     def wake(self) -> None:
         """Let `wait` return now, from another thread."""
@@ -87,10 +83,13 @@ class Watcher:
 
     def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
+        self._version = -1  # the next connection counts on its own
         if connection is not None:
             connection.close()
 
     def _open_events(self) -> None:
+        import ctypes  # slow to import, and only followers and those who wait need it
+
         libc = ctypes.CDLL(None, use_errno=True)
         found = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
         folder = os.fsencode(self._database.path.parent)
@@ -104,13 +103,13 @@ class Watcher:
         self._bell = os.pipe()
         os.set_blocking(self._bell[1], False)
 
-    def _wait_for_event(self, timeout_s: float) -> None:
+    def _wait_for_event(self, timeout_s: float) -> bool:
         names = {os.fsencode(Path(f"{self._database.path}{end}").name) for end in ("", "-wal")}
         deadline = time.monotonic() + timeout_s
         while not self._is_changed():
             now = time.monotonic()
             if now >= deadline:
-                return
+                return False
             rest_s = deadline - now
             if now < self._settled_at:
                 rest_s = min(rest_s, self._pause_s)
@@ -118,15 +117,17 @@ class Watcher:
             ready, _, _ = select.select([self._inotify, self._bell[0]], [], [], rest_s)
             if self._bell[0] in ready:
                 os.read(self._bell[0], 1024)
-                return
+                break
             if ready and self._is_ours(os.read(self._inotify, _BUFFER), names):
                 self._settled_at = time.monotonic() + SETTLE_S
                 self._pause_s = FIRST_PAUSE_S
+        return True
 
     def _is_changed(self) -> bool:
         """Say whether there was a commit since this was asked last; yes, the first time."""
-        version, before = self._data_version(), self._version
-        self._version = version
+        with self._lock:
+            version, before = self._data_version(), self._version
+            self._version = version
         return version != before
 
     @staticmethod
@@ -139,18 +140,18 @@ class Watcher:
             found = found or events[place - length : place].rstrip(b"\0") in names
         return found
 
-    def _poll(self, timeout_s: float) -> None:
+    def _poll(self, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
-        while True:
-            if self._is_changed() or self._woken or time.monotonic() >= deadline:
-                self._woken = False
-                return
+        while not (self._is_changed() or self._woken):
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(LOOK_S)
+        self._woken = False
+        return True
 
     def _data_version(self) -> int:
         """Return a number that changes with each commit of another connection."""
-        with self._lock:
-            if self._connection is None:
-                self._connection = self._database.reader()
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            return int(version)
+        if self._connection is None:
+            self._connection = self._database.reader()
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)

@@ -10,12 +10,14 @@ from typing import TypeVar
 from holdfast.errors import Conflict, HoldfastError
 from holdfast.model.commit import Commit
 from holdfast.store.sync_store import SessionStore
+from holdfast.testing.conformance.subject import Subject
 from holdfast.testing.conformance.suite import Conformance, texts, user, users
 
 T = TypeVar("T")
 
 THREADS = 8
 ROUNDS = 12
+LONG_S = 20.0
 
 
 class Sharing(Conformance):
@@ -53,6 +55,15 @@ class Sharing(Conformance):
         refused = at_once(add)
         assert refused == [ROUNDS if thread % 2 else 0 for thread in range(THREADS)]
         assert len(store.get_chat_history("s")) == THREADS // 2 * ROUNDS
+
+    def test_news(self, store: SessionStore, subject: Subject) -> None:
+        """Whoever waits for commits is told of each, by whichever process, and else of none."""
+        subject.open_elsewhere().add_user_message("s", "before")
+        for number in range(ROUNDS):
+            subject.wait_for(lambda: not subject.news(0.0))
+            writer = subject.open_elsewhere() if number % 2 else store
+            writer.add_user_message("s", f"{number}")
+            assert subject.news(LONG_S), number
 
     def test_one_key(self, store: SessionStore) -> None:
         """Of several writes with one key at once exactly one is done, and all say the same."""

@@ -210,6 +210,19 @@ class Turning(Conformance):
             turn.write("still here")
         assert texts(store.get_chat_history("s")) == ["one", "still here"]
 
+    def test_leaving_the_line(self, store: SessionStore) -> None:
+        """Whoever gave up waiting stands in nobody's way, with a key or without."""
+        for key in (None, "k"):
+            with (
+                store.turn("s", "one"),
+                pytest.raises(SessionBusy),
+                store.turn("s", "two", key=key, timeout=0.05),
+            ):
+                pass
+            with store.turn("s", "three", on_busy="reject"):
+                pass
+        assert texts(store.get_chat_history("s")) == ["one", "three"] * 2
+
     def test_interrupting(self, store: SessionStore) -> None:
         """With `interrupt` the running turn is asked to stop, then ours runs."""
         started, ended = threading.Event(), threading.Event()

@@ -64,7 +64,7 @@ def _tell(what: str, path: Path) -> None:
 
 def _started() -> _Guard:
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-c", f"from {__name__} import main; main()"],
         stdin=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C is meant for the owner
@@ -114,7 +114,3 @@ def _end_server(data: Path) -> None:
         return
     if is_ours:
         processes.kill(pid)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,23 +10,21 @@ can reach the loopback interface.
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from holdfast.errors import Unavailable
 from holdfast.testing.postgres import guard, processes, programs
+from holdfast.testing.postgres.ports import free_port
 from holdfast.testing.postgres.template import make_data_folder
 
-PORTS = range(20_000, 32_000)
-"""Where ports are taken from: below those that systems give to outgoing connections, so that a
-server which is down finds its port free when it comes back."""
+if TYPE_CHECKING:
+    from holdfast.testing.postgres.replication import Replica
 
 READY_S = 60.0
 """How long a server may take to start, crash recovery included, or to stop."""
@@ -52,7 +50,7 @@ class Server:
     def __init__(self, folder: Path, *, settings: Mapping[str, str]) -> None:
         self.folder = folder
         self.port = 0
-        self._settings = dict(settings)
+        self.settings = dict(settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -66,7 +64,7 @@ class Server:
         server = cls(Path(folder).absolute(), settings=settings or {})
         server.folder.mkdir(parents=True, exist_ok=True)
         make_data_folder(server.data)
-        server._start_on_free_port()
+        server.start_on_free_port()
         return server
 
     @property
@@ -97,6 +95,16 @@ class Server:
     def pid(self) -> int:
         """The server's first process; raises `Unavailable` if the server is down."""
         return self._running().pid
+
+    def start_on_free_port(self) -> None:
+        """Start the server for the first time; `start` and `replica` do so."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            self.port = free_port()
+            if self._start_unless_port_is_taken():
+                return
+            if time.monotonic() > deadline:
+                raise self._failed("finds no free port")
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop the server, as `pg_ctl stop` does, and wait until it is down; also one that is."""
@@ -139,6 +147,18 @@ class Server:
         """Let a frozen server go on; one that is not frozen goes on as well."""
         processes.thaw(self.pid)
 
+    def replica(
+        self, folder: Path | str, *, name: str = "replica", synchronous: bool = True
+    ) -> Replica:
+        """Make a replica of this server in a folder, and wait until it follows.
+
+        `name` is its name in `pg_stat_replication`. From now on this server's commits wait until a
+        synchronous replica has stored them, for as long as that takes.
+        """
+        from holdfast.testing.postgres.replication import Replica
+
+        return Replica.of(self, folder, name=name, synchronous=synchronous)
+
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run one statement on the database `postgres`, as a transaction; return its rows."""
         import psycopg
@@ -171,15 +191,6 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop("immediate")
-
-    def _start_on_free_port(self) -> None:
-        deadline = time.monotonic() + READY_S
-        while True:
-            self.port = _free_port()
-            if self._start_unless_port_is_taken():
-                return
-            if time.monotonic() > deadline:
-                raise self._failed("finds no free port")
 
     def _start_unless_port_is_taken(self) -> bool:
         """Start and wait until connections are taken; false if somebody else has the port."""
@@ -232,7 +243,7 @@ class Server:
             "port": str(self.port),
             # From the data folder, where the server works: the name of a socket may have 107 bytes.
             "unix_socket_directories": "..",
-            **self._settings,
+            **self.settings,
         }
         given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return programs.command("postgres", "-D", str(self.data), *given)
@@ -247,18 +258,6 @@ class Server:
         return Unavailable(
             "\n".join([f"the server in {self.folder} {what}; it said:", *said]), retryable=False
         )
-
-
-def _free_port() -> int:
-    """Return a port that was free just now; whoever starts a server on it may find it taken."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 def _quoted(name: str) -> str:

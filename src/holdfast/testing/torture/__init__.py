@@ -6,9 +6,10 @@ that survive a SIGKILL. `python -m holdfast.testing.torture` is the same for peo
 """
 
 from holdfast.testing.torture.checker import Findings, check
+from holdfast.testing.torture.crashes import Crashes
 from holdfast.testing.torture.plan import Plan
 from holdfast.testing.torture.progress import Progress
 from holdfast.testing.torture.report import Report
 from holdfast.testing.torture.storm import storm
 
-__all__ = ["Findings", "Plan", "Progress", "Report", "check", "storm"]
+__all__ = ["Crashes", "Findings", "Plan", "Progress", "Report", "check", "storm"]

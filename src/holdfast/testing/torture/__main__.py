@@ -11,7 +11,6 @@ from pathlib import Path
 
 from holdfast.testing.torture.plan import Plan
 from holdfast.testing.torture.progress import Progress
-from holdfast.testing.torture.report import Report
 from holdfast.testing.torture.storm import storm
 
 
@@ -40,7 +39,7 @@ def main() -> int:
         sys.stderr.write(f"\nstopped; every process has ended, and {folder} is left\n")
         return 130
     sys.stderr.write("\n")
-    sys.stdout.write(json.dumps(report.to_dict()) + "\n" if given.json else _in_words(report))
+    sys.stdout.write(json.dumps(report.to_dict()) + "\n" if given.json else report.in_words())
     return 1 if report.broken else 0
 
 
@@ -51,18 +50,6 @@ def _show(progress: Progress) -> None:
             f"  {progress.kills:,} kills  {progress.rewrites:,} rewrites  {progress.reads:,} reads "
         )
         sys.stderr.flush()
-
-
-def _in_words(report: Report) -> str:
-    values = report.to_dict()
-    broken = values.pop("broken")
-    lines = [f"{name:<21} {_plain(value)}" for name, value in values.items()]
-    lines += [f"BROKEN: {what}" for what in broken] or ["every promise was kept"]
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _count(text: str) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import holdfast
 from holdfast.model.entry import DeltaEntry
 from holdfast.testing.torture.plan import Plan
-from holdfast.testing.torture.worker import Whistle
+from holdfast.testing.torture.worker import Whistle, connect
 
 SUFFIX = ".shown"
 FOLLOWED = 6
@@ -43,6 +43,7 @@ async def _follow(plan: Plan, path: Path) -> None:
     whistle = Whistle(plan)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     following: dict[str, asyncio.Task[None]] = {}
+    connect(plan).close()  # whose server answers from now on, or is waited for by every call
     async with holdfast.connect_async(plan.url) as store:
         while not whistle.blown():
             for session in plan.turns_now():

@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import holdfast
 from holdfast.testing.torture.plan import KINDS, Plan, identity
-from holdfast.testing.torture.worker import Whistle
+from holdfast.testing.torture.worker import Whistle, connect
 
 SUFFIX = ".reads"
 
@@ -36,7 +35,7 @@ def read(plan: Plan, name: str) -> None:
     whistle = Whistle(plan)
     glance = Glance()
     file = os.open(Path(plan.folder, name + SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    with holdfast.connect(plan.url) as store:
+    with connect(plan) as store:
         while not whistle.blown():
             for kind in KINDS:
                 session = plan.session(kind)

@@ -59,3 +59,15 @@ class Report:
             **turns,
             **progress,
         }
+
+    def in_words(self) -> str:
+        """Return all of it for people, a value a line."""
+        values = self.to_dict()
+        broken = values.pop("broken")
+        lines = [f"{name:<21} {_plain(value)}" for name, value in values.items()]
+        lines += [f"BROKEN: {what}" for what in broken] or ["every promise was kept"]
+        return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

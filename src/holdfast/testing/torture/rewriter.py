@@ -10,7 +10,7 @@ import holdfast
 from holdfast.model.message import Message
 from holdfast.testing.torture.acknowledgements import AcknowledgementLog
 from holdfast.testing.torture.plan import REDACTED, SECRET, Plan
-from holdfast.testing.torture.worker import Whistle
+from holdfast.testing.torture.worker import Whistle, connect
 
 LOG = "rewrites.log"
 
@@ -18,7 +18,7 @@ LOG = "rewrites.log"
 def rewrite(plan: Plan, _name: str) -> None:
     """Redact the edited session of the moment, again and again, until the storm is over."""
     whistle = Whistle(plan)
-    store = holdfast.connect(plan.url)
+    store = connect(plan)
     log = AcknowledgementLog(Path(plan.folder, LOG))
     with store, log:
         last = log.last()

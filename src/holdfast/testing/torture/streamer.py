@@ -17,7 +17,7 @@ from holdfast.store.sync_turn import Turn
 from holdfast.testing.torture import script
 from holdfast.testing.torture.plan import Plan
 from holdfast.testing.torture.turnlog import SUFFIX, TurnLog, read_turns
-from holdfast.testing.torture.worker import Whistle
+from holdfast.testing.torture.worker import Whistle, connect
 
 LEASE_S = 0.5
 """How long a lease lasts: so long a session waits for a worker that was killed."""
@@ -30,7 +30,7 @@ def stream(plan: Plan, worker: str) -> None:
     """Run numbered turns until the storm is over."""
     whistle = Whistle(plan)
     path = Path(plan.folder, worker + SUFFIX)
-    with TurnLog(path) as log, holdfast.connect(plan.url) as store:
+    with TurnLog(path) as log, connect(plan) as store:
         earlier = read_turns(path)
         number = earlier.open or max(earlier.sessions, default=0) + 1
         session = earlier.sessions.get(number) or plan.turns(number)

@@ -7,6 +7,7 @@ it is gone or asks it to. Every line that it prints is a `Progress`.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import random
@@ -45,6 +46,9 @@ def main() -> None:
     # Forking is quick, and safe here: one thread, no connection. Windows has spawn only.
     multiprocessing.set_start_method("spawn" if sys.platform == "win32" else "fork")
     plan = replace(Plan.from_json(sys.stdin.read()), supervisor=os.getpid())
+    if plan.url.startswith("postgres"):
+        # Here once, or in each worker anew, which would be killed before it has done anything.
+        importlib.import_module("holdfast.store.postgres.backend")
     supervisor = Supervisor(plan, int(sys.argv[1]))
     try:
         finished = supervisor.run()

@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import holdfast
+from holdfast.errors import Unavailable
 from holdfast.testing.torture.acknowledgements import SUFFIX, Acked, AcknowledgementLog
 from holdfast.testing.torture.plan import KINDS, Plan, message
+
+ANSWERS_S = 20.0
+"""How long a store's server may be away before a worker fails."""
 
 
 def write(plan: Plan, worker: str) -> None:
@@ -25,6 +29,18 @@ def write(plan: Plan, worker: str) -> None:
 def save(plan: Plan, worker: str) -> None:
     """Load a history, add a numbered message to it and save it, until the storm is over."""
     _Worker(plan, worker).work(_save_without_base if plan.naive else _save)
+
+
+def connect(plan: Plan) -> holdfast.SessionStore:
+    """Open the plan's store, as soon as its server answers."""
+    deadline = time.monotonic() + ANSWERS_S
+    while True:
+        try:
+            return holdfast.connect(plan.url)
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 class Whistle:
@@ -62,7 +78,7 @@ class _Worker:
         self.plan = plan
         self.name = name
         self.log = AcknowledgementLog(Path(plan.folder, name + SUFFIX))
-        self.store = holdfast.connect(plan.url)
+        self.store = connect(plan)
 
     def work(self, send: Send) -> None:
         whistle = Whistle(self.plan)

@@ -1,7 +1,7 @@
 -- The log: one row a session, one table for its messages and one for its activity.
 --
--- Every key begins with `shard`, a number made of tenant and id, and no statement of a write names
--- two shards: so every table can be distributed by it. Every table has its rows' tenant, so that
+-- Every key begins with `shard`, a number made of tenant and id, and no write needs the rows of two
+-- shards: so every table can be distributed by it. Every table has its rows' tenant, so that
 -- row-level security can tell them apart. `holdfast` stands for the schema that was chosen.
 
 -- What the store knows about itself; the same everywhere, so not distributed.
@@ -46,13 +46,16 @@ CREATE TABLE holdfast.sessions (
     indexed_messages bigint  NOT NULL DEFAULT 0,     -- how many messages of it are there
     indexed_words    bigint  NOT NULL DEFAULT 0,     -- and how many words they have
     stale            boolean NOT NULL DEFAULT true,  -- whether there is more than that
+    -- What the indexes have of the rank: most writes do not change it, and then PostgreSQL leaves
+    -- every index of this table alone (a heap-only tuple).
+    rank_group       bigint  GENERATED ALWAYS AS (rank >> 10) STORED,
     PRIMARY KEY (shard, tenant, id)
 ) WITH (fillfactor = 70);
 CREATE INDEX sessions_by_key ON holdfast.sessions (tenant, pk);
-CREATE INDEX sessions_by_rank ON holdfast.sessions (tenant, rank DESC, pk DESC);
-CREATE INDEX sessions_by_user ON holdfast.sessions (tenant, user_id, rank DESC, pk DESC)
+CREATE INDEX sessions_by_rank ON holdfast.sessions (tenant, rank_group DESC);
+CREATE INDEX sessions_by_user ON holdfast.sessions (tenant, user_id, rank_group DESC)
     WHERE user_id IS NOT NULL;
-CREATE INDEX sessions_by_agent ON holdfast.sessions (tenant, agent_name, rank DESC, pk DESC)
+CREATE INDEX sessions_by_agent ON holdfast.sessions (tenant, agent_name, rank_group DESC)
     WHERE agent_name IS NOT NULL;
 CREATE INDEX open_turns ON holdfast.sessions (tenant, id) WHERE open_turn IS NOT NULL;
 CREATE INDEX stale_sessions ON holdfast.sessions (tenant, pk) WHERE stale;
@@ -172,23 +175,27 @@ CREATE POLICY own_tenant ON holdfast.searched USING (tenant = current_setting('h
 
 -- A batch of writes that only append, in one round trip.
 --
--- Each does what the rules say where nothing speaks against it, or nothing at all: then its row in
--- the answer is empty, and so are those of the same session's later writes, and the caller decides
--- them by the rules. The writes come in the order of their sessions' ids, so that two batches cannot
--- wait for each other. The name has a version: workers of two releases work side by side.
+-- What a batch appends to one session is one append: done whole, in a moment when all that it requires
+-- holds, or not at all. Of those that were done the answer has a row each; the caller decides the
+-- others by the rules. Sessions are locked in the order of their ids, which all batches keep, so two
+-- cannot wait for each other. What is null for all is sent as no array, which `unnest` fills up with
+-- nulls. The function's name has a version: workers of two releases work side by side.
 CREATE FUNCTION holdfast.commit_v1(
     _tenant text, _now bigint,
-    -- A write each: whose it is, what it requires.
-    _shards bigint[], _ids text[], _kinds text[], _keys text[], _writes text[],
-    _creates boolean[], _expected bigint[], _bases bigint[],
+    -- An append each: its session, and whether that may be new.
+    _shards bigint[], _ids text[], _creates boolean[],
+    -- What it requires: the history's revision, and the lowest and highest of the bases it names.
+    _expected bigint[], _lowest bigint[], _highest bigint[],
     -- Within a turn: the fencing token, the turn, whether it ends. Null outside.
     _pks bigint[], _fences bigint[], _turns text[], _closes boolean[],
     -- How many entries and messages it has, and which of its entries is the last with messages.
     _counts bigint[], _messages bigint[], _lasts bigint[],
-    -- An entry each: its write, its place there, and the messages of the same write before it.
-    _e_writes bigint[], _e_places bigint[], _e_kinds text[], _e_before bigint[],
+    -- A write each: its append, its key, and which entry of the append says where it ends.
+    _w_appends bigint[], _w_kinds text[], _w_keys text[], _w_ids text[], _w_ends bigint[],
+    -- An entry each: its append, its place there, and the append's messages before it.
+    _e_appends bigint[], _e_places bigint[], _e_before bigint[], _e_kinds text[],
     _e_turns text[], _e_attempts bigint[], _e_payloads text[], _e_crcs bigint[]
-) RETURNS TABLE (pk bigint, revision bigint, history_revision bigint, interrupted boolean)
+) RETURNS TABLE (number bigint, revision bigint, history_revision bigint, interrupted boolean)
 LANGUAGE plpgsql
 SET enable_seqscan = off  -- a connection keeps its plans, also those made while the tables were small
 AS $$
@@ -196,102 +203,107 @@ AS $$
 DECLARE
     _at bigint := coalesce(_now, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
     _number integer := array_length(_ids, 1);
-    _refused text;  -- the session whose writes are not plain: the rest of them has to wait
-    _sessions bigint[] := array_fill(NULL::bigint, ARRAY[_number]);
-    _revisions bigint[] := _sessions;
-    _histories bigint[] := _sessions;
-    _ordinals bigint[] := _sessions;
-    _asked boolean[] := array_fill(false, ARRAY[_number]);
-    _session bigint;
-    _revision bigint;
-    _history bigint;
-    _ordinal bigint;
-    _interrupted boolean;
+    _done integer;
+    _repeated text[];  -- sessions that have one of the keys already
+    _made text[];      -- sessions that were made just now
 BEGIN
     PERFORM set_config('holdfast.tenant', _tenant, true);
-    FOR i IN 1 .. _number LOOP
-        CONTINUE WHEN _ids[i] = _refused;
-        IF _keys[i] IS NOT NULL AND EXISTS (
-            SELECT FROM holdfast.sessions s
-              JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk
-             WHERE s.shard = _shards[i] AND s.tenant = _tenant AND s.id = _ids[i]
-               AND k.key = _keys[i] AND NOT k.invented
-        ) THEN
-            _refused := _ids[i];
-            CONTINUE;
-        END IF;
-        UPDATE holdfast.sessions s
-           SET revision = s.revision + _counts[i],
-               history_revision = CASE WHEN _lasts[i] > 0 THEN s.revision + _lasts[i]
-                                       ELSE s.history_revision END,
-               message_count = s.message_count + _messages[i],
-               updated = CASE WHEN _counts[i] > 0 THEN greatest(s.updated, _at) ELSE s.updated END,
-               rank = CASE WHEN _counts[i] = 0 OR s.rank = (SELECT last_value FROM holdfast.ranks)
-                           THEN s.rank ELSE nextval('holdfast.ranks') END,
-               stale = s.stale OR _messages[i] > 0,
-               lease_until = CASE WHEN _fences[i] IS NULL THEN s.lease_until
-                                  WHEN _closes[i] THEN 0 ELSE _at + s.lease_ttl END,
-               lease_ttl = CASE WHEN _closes[i] THEN 0 ELSE s.lease_ttl END,
-               lease_owner = CASE WHEN _closes[i] THEN NULL ELSE s.lease_owner END,
-               open_turn = CASE WHEN _closes[i] THEN NULL ELSE s.open_turn END,
-               open_attempt = CASE WHEN _closes[i] THEN 0 ELSE s.open_attempt END,
-               turn_status = CASE WHEN _closes[i] THEN NULL ELSE s.turn_status END
-         WHERE s.shard = _shards[i] AND s.tenant = _tenant AND s.id = _ids[i]
-           AND (_expected[i] IS NULL OR _expected[i] BETWEEN s.history_revision AND s.revision)
-           AND (_bases[i] IS NULL OR _bases[i] = 0 OR _bases[i] BETWEEN s.pk << 32 AND s.revision)
-           AND (_fences[i] IS NULL
-                OR (s.pk = _pks[i] AND s.fence = _fences[i] AND s.open_turn = _turns[i]))
-        RETURNING s.pk, s.revision, s.history_revision, s.message_count, s.interrupt_fence = s.fence
-          INTO _session, _revision, _history, _ordinal, _interrupted;
-        IF NOT FOUND AND _creates[i] THEN
-            INSERT INTO holdfast.sessions (
-                       shard, tenant, id, pk, revision, history_revision, base, floor,
-                       message_count, created, updated, rank)
-            SELECT _shards[i], _tenant, _ids[i], n, (n << 32) + _counts[i], (n << 32) + _lasts[i],
-                   n << 32, n << 32, _messages[i], _at, _at, nextval('holdfast.ranks')
-              FROM nextval('holdfast.session_keys') AS n
-                ON CONFLICT DO NOTHING
-            RETURNING pk, revision, history_revision, message_count, false
-              INTO _session, _revision, _history, _ordinal, _interrupted;
-        END IF;
-        IF NOT FOUND THEN
-            _refused := _ids[i];
-            CONTINUE;
-        END IF;
-        _sessions[i] := _session;
-        _revisions[i] := _revision;
-        _histories[i] := _history;
-        _ordinals[i] := _ordinal - _messages[i];
-        _asked[i] := _interrupted;
-    END LOOP;
-    IF 'message' = ANY (_e_kinds) THEN
-        INSERT INTO holdfast.messages (
+    IF _number > 1 THEN
+        PERFORM FROM unnest(_shards, _ids) AS a (shard, id)
+           JOIN holdfast.sessions s ON s.shard = a.shard AND s.tenant = _tenant AND s.id = a.id
+          ORDER BY s.id FOR UPDATE OF s;
+    END IF;
+    IF _w_keys IS NOT NULL THEN
+        _repeated := ARRAY(
+            SELECT s.id
+              FROM unnest(_w_appends, _w_keys) AS w (append, key)
+              JOIN holdfast.sessions s ON s.shard = _shards[w.append] AND s.tenant = _tenant
+                                      AND s.id = _ids[w.append]
+              JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk AND k.key = w.key
+             WHERE NOT k.invented);
+    END IF;
+    LOOP
+        RETURN QUERY
+        WITH done AS (
+            UPDATE holdfast.sessions s
+               SET revision = s.revision + a.count,
+                   history_revision = CASE WHEN a.last > 0 THEN s.revision + a.last
+                                           ELSE s.history_revision END,
+                   message_count = s.message_count + a.messages,
+                   updated = CASE WHEN a.count > 0 THEN greatest(s.updated, _at)
+                                  ELSE s.updated END,
+                   rank = CASE WHEN a.count > 0 THEN a.rank ELSE s.rank END,
+                   stale = s.stale OR a.messages > 0,
+                   lease_until = CASE WHEN a.fence IS NULL THEN s.lease_until
+                                      WHEN a.closes THEN 0 ELSE _at + s.lease_ttl END,
+                   lease_ttl = CASE WHEN a.closes THEN 0 ELSE s.lease_ttl END,
+                   lease_owner = CASE WHEN a.closes THEN NULL ELSE s.lease_owner END,
+                   open_turn = CASE WHEN a.closes THEN NULL ELSE s.open_turn END,
+                   open_attempt = CASE WHEN a.closes THEN 0 ELSE s.open_attempt END,
+                   turn_status = CASE WHEN a.closes THEN NULL ELSE s.turn_status END
+              FROM (SELECT *, nextval('holdfast.ranks') AS rank
+                      FROM unnest(_shards, _ids, _expected, _lowest, _highest, _pks, _fences,
+                                  _turns, _closes, _counts, _messages, _lasts) WITH ORDINALITY
+                        AS a (shard, id, expected, lowest, highest, pk, fence,
+                              turn, closes, count, messages, last, number)) AS a
+             WHERE s.shard = a.shard AND s.tenant = _tenant AND s.id = a.id
+               AND (_made IS NULL OR s.id = ANY (_made))
+               AND (_repeated IS NULL OR s.id <> ALL (_repeated))
+               AND (a.expected IS NULL OR _made IS NOT NULL
+                    OR a.expected BETWEEN s.history_revision AND s.revision)
+               AND (a.lowest IS NULL OR a.lowest >= s.pk << 32 AND a.highest <= s.revision)
+               AND (a.fence IS NULL
+                    OR s.pk = a.pk AND s.fence = a.fence AND s.open_turn = a.turn)
+            RETURNING a.number, s.shard, s.pk, s.revision - a.count AS start, s.revision,
+                      s.history_revision, s.message_count - a.messages AS ordinal,
+                      s.interrupt_fence = s.fence AS interrupted
+        ), entries AS (
+            SELECT d.shard, d.start + e.place AS revision, d.ordinal + e.before AS ordinal,
+                   e.kind, e.turn, e.attempt, e.payload, e.crc
+              FROM unnest(_e_appends, _e_places, _e_before, _e_kinds, _e_turns, _e_attempts,
+                          _e_payloads, _e_crcs)
+                AS e (append, place, before, kind, turn, attempt, payload, crc)
+              JOIN done d ON d.number = e.append
+        ), messages AS (
+            INSERT INTO holdfast.messages (
                    shard, tenant, revision, kind, ordinal, turn, attempt, at, payload, crc)
-        SELECT _shards[e.w], _tenant, _revisions[e.w] - _counts[e.w] + e.place, e.kind,
-               _ordinals[e.w] + e.before, e.turn, e.attempt, _at, e.payload, e.crc
-          FROM unnest(_e_writes, _e_places, _e_kinds, _e_before, _e_turns, _e_attempts,
-                      _e_payloads, _e_crcs)
-               AS e (w, place, kind, before, turn, attempt, payload, crc)
-         WHERE e.kind = 'message' AND _revisions[e.w] IS NOT NULL;
-    END IF;
-    IF 'message' <> ANY (_e_kinds) THEN
-        INSERT INTO holdfast.activity (
+            SELECT shard, _tenant, revision, kind, ordinal, turn, attempt, _at, payload, crc
+              FROM entries WHERE kind = 'message'
+        ), activity AS (
+            INSERT INTO holdfast.activity (
                    shard, tenant, revision, kind, turn, attempt, at, payload, crc)
-        SELECT _shards[e.w], _tenant, _revisions[e.w] - _counts[e.w] + e.place, e.kind,
-               e.turn, e.attempt, _at, e.payload, e.crc
-          FROM unnest(_e_writes, _e_places, _e_kinds, _e_turns, _e_attempts, _e_payloads, _e_crcs)
-               AS e (w, place, kind, turn, attempt, payload, crc)
-         WHERE e.kind <> 'message' AND _revisions[e.w] IS NOT NULL;
-    END IF;
-    INSERT INTO holdfast.keys (
-               shard, tenant, session, key, invented, kind, revision, kept, turn, write, at)
-    SELECT _shards[w], _tenant, _sessions[w], coalesce(_keys[w], _writes[w]), _keys[w] IS NULL,
-           _kinds[w], CASE WHEN _counts[w] > 0 THEN _revisions[w] ELSE _histories[w] END, 0, NULL,
-           _writes[w], _at
-      FROM generate_series(1, _number) AS w
-     WHERE _revisions[w] IS NOT NULL;
-    RETURN QUERY
-    SELECT _sessions[w], _revisions[w], _histories[w], _asked[w]
-      FROM generate_series(1, _number) AS w ORDER BY w;
+            SELECT shard, _tenant, revision, kind, turn, attempt, _at, payload, crc
+              FROM entries WHERE kind <> 'message'
+        ), keys AS (
+            INSERT INTO holdfast.keys (
+                   shard, tenant, session, key, invented, kind, revision, kept, turn, write, at)
+            SELECT d.shard, _tenant, d.pk, coalesce(w.key, w.id), w.key IS NULL, w.kind,
+                   coalesce(d.start + w.ends, d.history_revision), 0, NULL, w.id, _at
+              FROM unnest(_w_appends, _w_kinds, _w_keys, _w_ids, _w_ends)
+                AS w (append, kind, key, id, ends)
+              JOIN done d ON d.number = w.append
+        )
+        SELECT number, revision, history_revision, interrupted FROM done;
+        GET DIAGNOSTICS _done = ROW_COUNT;
+        EXIT WHEN _done = _number OR _made IS NOT NULL;
+        WITH made AS (
+            INSERT INTO holdfast.sessions (
+                   shard, tenant, id, pk, revision, history_revision, base, floor,
+                   message_count, created, updated, rank)
+            SELECT shard, _tenant, id, pk, pk << 32, pk << 32, pk << 32, pk << 32,
+                   0, _at, _at, nextval('holdfast.ranks')
+              FROM (SELECT a.*, nextval('holdfast.session_keys') AS pk
+                      FROM unnest(_shards, _ids, _creates) AS a (shard, id, creates)
+                     WHERE a.creates AND NOT EXISTS (
+                               SELECT FROM holdfast.sessions s
+                                WHERE s.shard = a.shard AND s.tenant = _tenant AND s.id = a.id)
+                   ) AS a
+             ORDER BY id
+                ON CONFLICT DO NOTHING
+            RETURNING id
+        )
+        SELECT array_agg(id) INTO _made FROM made;
+        EXIT WHEN _made IS NULL;
+    END LOOP;
 END
 $$;

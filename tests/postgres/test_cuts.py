@@ -1,0 +1,188 @@
+"""Connections that are cut, above all between a commit and its answer."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+import holdfast
+from holdfast.errors import OutcomeUnknown, Unavailable
+from holdfast.model.entry import MessageEntry
+from holdfast.testing.postgres import Cut, CuttingProxy, Server, at_random, once
+
+CUTS = 1_000
+WORKERS = 6
+RATE = 0.25
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[CuttingProxy]:
+    """A way to the shared server that can be cut."""
+    with CuttingProxy(server.port) as proxy:
+        yield proxy
+
+
+class _Worker(threading.Thread):
+    """Adds, saves and runs turns through a store of its own, and notes what was acknowledged."""
+
+    def __init__(self, store: holdfast.SessionStore, number: int, enough: threading.Event) -> None:
+        super().__init__(name=f"worker{number}")
+        self.acknowledged: Counter[str] = Counter()
+        self.usage = 0
+        self.failure: BaseException | None = None
+        self._store = store
+        self._number = number
+        self._enough = enough
+
+    def run(self) -> None:
+        """Work until there were enough cuts."""
+        try:
+            with self._store as store:
+                step = 0
+                while not self._enough.is_set():
+                    step += 1
+                    self._step(store, step)
+        except BaseException as error:  # noqa: BLE001 - the test raises it
+            self.failure = error
+
+    def _step(self, store: holdfast.SessionStore, step: int) -> None:
+        text = f"{self.name}-{step}"
+        match step % 5:
+            case 0:
+                history = store.get_chat_history("saved")
+                history.append({"role": "user", "content": text})
+                store.set_chat_history("saved", history)
+            case 1:
+                assert not store.add_user_message("added", text).replayed
+            case 2:
+                commit = store.add_messages("added", [_said(text)], key=f"{text}-key")
+                assert not commit.replayed, "this call was made once"
+            case 3:
+                store.edit_history(
+                    "saved", lambda old: [{**m, "metadata": {}} for m in old] + [_said(text)]
+                )
+            case _:
+                self._turn(store, text)
+        self.acknowledged[text] += 1
+
+    def _turn(self, store: holdfast.SessionStore, text: str) -> None:
+        with store.turn(f"turns{self._number}", text, key=f"{text}-turn") as turn:
+            assert not turn.replayed
+            turn.write(f"answer to {text}")
+            turn.record_usage(input_tokens=1)
+            self.usage += 1
+
+
+def _said(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+@pytest.mark.timeout(240)
+def test_a_thousand_cuts(server: Server, proxy: CuttingProxy) -> None:
+    """Whenever a connection is cut, each write happens once, and no caller hears of it."""
+    schema = "?schema=cuts"
+    through = f"{proxy.url_for(server)}{schema}"
+    enough = threading.Event()
+    workers = [_Worker(holdfast.connect(through), number, enough) for number in range(WORKERS)]
+    proxy.choose = at_random(7, rate=RATE)
+    for worker in workers:
+        worker.start()
+    while sum(proxy.cuts.values()) < CUTS and all(worker.is_alive() for worker in workers):
+        enough.wait(0.05)
+    enough.set()
+    for worker in workers:
+        worker.join()
+    for worker in workers:
+        if worker.failure is not None:
+            raise worker.failure
+    assert sum(proxy.cuts.values()) >= CUTS
+    assert proxy.cuts[Cut.AFTER] > CUTS / 10, "the ambiguous ones are what this is about"
+    _check(f"{server.url}{schema}", workers)
+
+
+def _check(url: str, workers: list[_Worker]) -> None:
+    found: Counter[str] = Counter()
+    with holdfast.connect(url) as store:
+        for info in store.list_sessions():
+            history = store.get_chat_history(info.id)
+            found.update(m["content"] for m in history if m["role"] == "user")
+        usage = store.stats().usage
+        assert usage is not None
+        assert usage.requests == sum(worker.usage for worker in workers)
+        assert store.verify().problems == []
+    acknowledged = sum((worker.acknowledged for worker in workers), Counter[str]())
+    assert found == acknowledged
+
+
+@pytest.mark.parametrize("cut", list(Cut))
+@pytest.mark.parametrize("statement", ["commit_v1", "COMMIT", "FOR UPDATE"])
+def test_one_cut(server: Server, proxy: CuttingProxy, cut: Cut, statement: str) -> None:
+    """A cut at any moment of either way to commit leaves each write once, and its own answer."""
+    with holdfast.connect(f"{proxy.url_for(server)}?schema=one_cut") as store:
+        store.delete_session("s")
+        store.add_user_message("s", "before")
+        proxy.choose = once(cut, containing=statement)
+        added = store.add_user_message("s", "added")
+        with store.turn("s", "prompt", key="t") as turn:
+            assert not turn.replayed
+            turn.write("answer")
+        assert store.clear_session("s")
+        again = store.add_user_message("s", "after", key="k")
+        assert not again.replayed
+        assert store.delete_session("gone").existed is False
+        entries = store.read_entries("s")
+        texts = [m["content"] for e in entries if isinstance(e, MessageEntry) for m in e.messages]
+        assert texts == ["before", "added", "prompt", "answer", "after"]
+        assert added.revision in {entry.revision for entry in entries}
+        assert store.delete_session("s").existed
+
+
+def test_no_answer_for_too_long(server: Server, proxy: CuttingProxy) -> None:
+    """A commit that was sent, and cannot be asked about, is unknown; its key settles it later."""
+    url = f"{proxy.url_for(server)}?schema=asked"
+    with holdfast.connect(url, timeout=2) as store:
+        store.add_user_message("s", "before")
+        proxy.choose = lambda request: Cut.AFTER if request.statements else None
+        with pytest.raises(OutcomeUnknown, match="same key="):
+            store.add_user_message("s", "asked", key="k")
+        proxy.choose = lambda _: None
+        assert store.add_user_message("s", "asked", key="k").replayed
+        assert [m["content"] for m in store.get_chat_history("s")] == ["before", "asked"]
+
+
+def test_silence(server: Server, proxy: CuttingProxy) -> None:
+    """A server that takes everything and answers nothing ends a call at its deadline."""
+    with holdfast.connect(f"{proxy.url_for(server)}?schema=silent", timeout=2) as store:
+        store.add_user_message("s", "before")
+        proxy.hold()
+        with pytest.raises((Unavailable, OutcomeUnknown)):
+            store.add_user_message("s", "held", key="k")
+        with pytest.raises(Unavailable):
+            store.get_chat_history("s")
+        proxy.release()
+        store.add_user_message("s", "held", key="k")
+        assert [m["content"] for m in store.get_chat_history("s")] == ["before", "held"]
+
+
+def test_nobody_there(server: Server, proxy: CuttingProxy) -> None:
+    """A server that cannot be reached is `Unavailable`: nothing was sent; and it is used again."""
+    url = f"{proxy.url_for(server)}?schema=away"
+    with holdfast.connect(url, timeout=2) as store:
+        store.add_user_message("s", "before")
+        proxy.choose = at_random(1, rate=1, cuts=[Cut.BEFORE])
+        proxy.refuse()
+        with pytest.raises((Unavailable, OutcomeUnknown)):
+            store.add_user_message("s", "first")
+        with pytest.raises(Unavailable):
+            store.add_user_message("s", "second")
+        with pytest.raises(Unavailable):
+            store.get_chat_history("s")
+        proxy.choose = lambda _: None
+        proxy.accept()
+        store.add_user_message("s", "after")
+        found = [m["content"] for m in store.get_chat_history("s")]
+        assert found[-1] == "after"
+        assert "second" not in found
