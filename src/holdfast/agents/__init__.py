@@ -1,0 +1,1 @@
+"""Agents: who answers a conversation, in turns that are kept whatever happens."""

@@ -1,0 +1,126 @@
+"""An agent of Pydantic AI as a runner, driven step by step.
+
+`agent.iter` stops before each step, so that a tool call is in the log before the tool is called,
+and its result before the model is asked again. Nothing of Pydantic AI is changed or hidden: whoever
+has an agent keeps it, with its tools, its model and its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic_ai.agent import AbstractAgent, Agent, AgentRun, CallToolsNode, ModelRequestNode
+from pydantic_ai.messages import (
+    FunctionToolResultEvent,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ToolCallPart,
+)
+from pydantic_ai.usage import UsageLimits
+from pydantic_core import to_json
+
+from holdfast.agents.conversion import to_model_messages
+from holdfast.agents.events import (
+    Event,
+    ModelCall,
+    Output,
+    Text,
+    ToolCall,
+    ToolCalls,
+    ToolResult,
+    Used,
+)
+from holdfast.rules.history import History
+
+
+class PydanticAIRunner:
+    """Answers with an agent of Pydantic AI.
+
+    `max_calls` limits how often the model is asked in one turn; beyond it `UsageLimitExceeded`. The
+    agent's dependencies are `deps`, and a sync tool runs on a thread of Pydantic AI's.
+    """
+
+    def __init__(
+        self, agent: AbstractAgent[Any, Any], *, deps: Any = None, max_calls: int | None = None
+    ) -> None:
+        self._agent = agent
+        self._deps = deps
+        self._limits = None if max_calls is None else UsageLimits(request_limit=max_calls)
+
+    async def answer(self, history: History) -> AsyncIterator[Event]:
+        """Yield the agent's answer."""
+        iterating = self._agent.iter(
+            message_history=to_model_messages(history), deps=self._deps, usage_limits=self._limits
+        )
+        shown = False
+        async with iterating as run:
+            async for node in run:
+                if Agent.is_model_request_node(node):
+                    shown = False
+                    async for event in _asked(run, node):
+                        shown = shown or isinstance(event, Text)
+                        yield event
+                elif Agent.is_call_tools_node(node):
+                    async for event in _called(run, node):
+                        yield event
+            if run.result is not None:
+                if not shown:  # a value that the model gave as a tool call
+                    yield Text(_as_text(run.result.output))
+                yield Output(run.result.output)
+
+
+async def _asked(run: AgentRun[Any, Any], node: ModelRequestNode[Any, Any]) -> AsyncIterator[Event]:
+    """Ask the model once, and yield its text as it streams."""
+    yield ModelCall(run.ctx.deps.model.model_name)
+    async with node.stream(run.ctx) as stream:
+        async for event in stream:
+            match event:
+                case PartStartEvent(part=TextPart(content=text)):
+                    yield Text(text)
+                case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
+                    yield Text(text)
+                case _:
+                    pass
+    yield _used(stream.response, run.ctx.deps.model.model_name)
+
+
+def _used(response: ModelResponse, model: str) -> Used:
+    usage = response.usage
+    return Used(
+        model=response.model_name or model,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cache_read_tokens,
+        unknown=not usage.has_values(),
+    )
+
+
+async def _called(run: AgentRun[Any, Any], node: CallToolsNode[Any, Any]) -> AsyncIterator[Event]:
+    """Call the tools that the model asked for, once they are in the log."""
+    toolset = run.ctx.deps.tool_manager
+    calls = [
+        ToolCall(part.tool_call_id, part.tool_name, part.args_as_json_str())
+        for part in node.model_response.parts
+        if isinstance(part, ToolCallPart) and not _is_output(toolset, part)
+    ]
+    if calls:
+        yield ToolCalls(tuple(calls))
+    async with node.stream(run.ctx) as events:
+        async for event in events:
+            if isinstance(event, FunctionToolResultEvent):
+                part = event.part
+                yield ToolResult(part.tool_call_id, part.model_response_str(), part.tool_name)
+
+
+def _is_output(manager: Any, part: ToolCallPart) -> bool:
+    """Say whether a call is how the model gives its answer as a value."""
+    definition = manager.get_tool_def(part.tool_name)
+    return definition is not None and definition.kind == "output"
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value).decode()
