@@ -35,6 +35,8 @@ import msgspec
 refused.clear()  # what msgspec looks for is its own affair
 import holdfast
 holdfast.connect, holdfast.connect_async, holdfast.SessionStore, holdfast.AsyncSessionStore
+for name in getattr(holdfast, "__all__", ()):
+    getattr(holdfast, name)
 if refused:
     sys.exit("imported beside msgspec: " + ", ".join(sorted(set(refused))))
 """

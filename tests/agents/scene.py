@@ -10,8 +10,9 @@ from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-from holdfast.model.entry import Entry, TurnEntry
+from holdfast.model.entry import DeltaEntry, Entry, TurnEntry
 from holdfast.model.message import Message
+from holdfast.store.async_store import AsyncSessionStore
 from holdfast.testing.fakes.openai import FakeOpenAI
 
 PATIENCE_S = 30.0
@@ -33,6 +34,13 @@ def endings(entries: Sequence[Entry]) -> list[str]:
     """Return how turns went, without their beginnings."""
     found = [entry.status.value for entry in entries if isinstance(entry, TurnEntry)]
     return [status for status in found if status != "running"]
+
+
+async def shown(store: AsyncSessionStore, session_id: str, end: str) -> None:
+    """Wait until streamed text that ends so is in the log; its session is created before."""
+    async for entry in store.follow(session_id):
+        if isinstance(entry, DeltaEntry) and entry.text.endswith(end):
+            return
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.agents.driving import Answer, Asking, drive
+from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import Event, ModelCall, Text, ToolCall, ToolCalls, ToolResult, Used
 from holdfast.agents.runner import Runner, as_runner
 from holdfast.errors import ConfigError
-from holdfast.model.entry import DeltaEntry
 from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
-from tests.agents.scene import MODEL, endings, pydantic_agent, said
+from tests.agents.scene import MODEL, endings, pydantic_agent, said, shown
 
 SESSION = "telegram:42"
 
@@ -30,7 +29,7 @@ async def ask(
     """Let a runner answer, and return what was heard of it, too."""
     heard: list[Event] = []
     asking = Asking(session_id=SESSION, prompt=prompt, key=key)
-    return await drive(store, as_runner(runner), asking, heard.append), heard
+    return await drive(store, as_runner(runner), asking, Stage(heard.append)), heard
 
 
 async def left(store: AsyncSessionStore) -> tuple[list[tuple[str, object, str | None]], list[str]]:
@@ -39,13 +38,6 @@ async def left(store: AsyncSessionStore) -> tuple[list[tuple[str, object, str | 
         said(await store.get_messages(SESSION)),
         endings(await store.read_entries(SESSION)),
     )
-
-
-async def shown(store: AsyncSessionStore, end: str) -> None:
-    """Wait until streamed text that ends so is in the log; its session is created before."""
-    async for entry in store.follow(SESSION):
-        if isinstance(entry, DeltaEntry) and entry.text.endswith(end):
-            return
 
 
 async def parrot(history: History) -> AsyncIterator[str]:
@@ -183,7 +175,7 @@ def test_an_interrupt_stops_the_model(tmp_path: Path) -> None:
             held = Scripted(pieces=("One ", "two ", "three"), hold_after=2)
             with FakeOpenAI([held]) as fake, holdfast.connect(path) as other:
                 answering = asyncio.create_task(ask(store, pydantic_agent(fake)))
-                await shown(store, "two ")
+                await shown(store, SESSION, "two ")
                 started = time.monotonic()
                 assert await asyncio.to_thread(other.interrupt, SESSION)
                 answer, _ = await answering
@@ -208,7 +200,7 @@ def test_a_cancelled_caller_leaves_what_was_shown() -> None:
             await store.create_session(SESSION)
             with FakeOpenAI([Scripted(pieces=("One ", "two"), hold_after=1)]) as fake:
                 answering = asyncio.create_task(ask(store, pydantic_agent(fake)))
-                await shown(store, "One ")
+                await shown(store, SESSION, "One ")
                 answering.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await answering

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, assert_never
+from typing import Any, TypeAlias, TypedDict, assert_never
 
 from msgspec import Struct
 
@@ -23,12 +23,23 @@ from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.async_turn import AsyncTurn
 from holdfast.store.opening import OnBusy
 
+Prompt: TypeAlias = str | Message | Sequence[Message]
+"""What a turn is opened with: text, a message, or several."""
+
+
+class Wishes(TypedDict, total=False):
+    """How a turn is to be opened, as `store.turn` takes it; `timeout` is in seconds."""
+
+    key: str | None
+    on_busy: OnBusy
+    timeout: float
+
 
 class Asking(Struct, frozen=True, kw_only=True):
     """What is asked, in which session, and what to do if that is busy; `timeout` in seconds."""
 
     session_id: str
-    prompt: str | Message | Sequence[Message] | None
+    prompt: Prompt | None
     key: str | None = None
     user_id: str | None = None
     on_busy: OnBusy = "wait"
@@ -38,7 +49,7 @@ class Asking(Struct, frozen=True, kw_only=True):
 class Answer(Struct, frozen=True, kw_only=True):
     """How a turn went: the text that was said last, the value if there is one, what it used."""
 
-    turn: str
+    turn: str | None
     status: TurnStatus
     text: str
     output: Any = None
@@ -46,15 +57,25 @@ class Answer(Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
-async def drive(
-    store: AsyncSessionStore, runner: Runner, asking: Asking, hear: Callable[[Event], None]
-) -> Answer:
+class Stage(Struct, frozen=True):
+    """Who listens to an answer: `hear` is told each event once it is written.
+
+    `opened` is called once the turn is open, and its prompt in the log. `stopping` says, when the
+    task is cancelled, whether that is how the listener asked to stop.
+    """
+
+    hear: Callable[[Event], None] = lambda _: None
+    opened: Callable[[], None] = lambda: None
+    stopping: Callable[[], bool] = lambda: False
+
+
+async def drive(store: AsyncSessionStore, runner: Runner, asking: Asking, stage: Stage) -> Answer:
     """Open a turn, let the runner answer, and return how it went.
 
-    `hear` is called with each event once it is written. An error of the runner leaves the turn
-    failed and is raised; an interrupt cancels the runner and is no error. Cancelling the task
-    leaves the turn interrupted. Raises what `store.turn` raises.
+    An error of the runner leaves the turn failed and is raised; an interrupt cancels the runner and
+    is no error. Cancelling the task leaves the turn interrupted. Raises what `store.turn` raises.
     """
+    telling: _Telling | None = None
     turn = store.turn(
         asking.session_id,
         asking.prompt,
@@ -63,30 +84,31 @@ async def drive(
         on_busy=asking.on_busy,
         timeout=asking.timeout,
     )
-    async with turn:
-        if turn.replayed:
-            return _recorded(turn, hear)
-        telling = _Telling(turn, hear)
-        try:
-            await _until_interrupted(turn, telling.all(runner.answer(turn.history)))
-        finally:
-            await telling.settle()
-        status = TurnStatus.INTERRUPTED if turn.interrupted else TurnStatus.COMPLETED
-    return Answer(
-        turn=turn.id,
-        status=status,
-        text=telling.last_text,
-        output=telling.output,
-        usage=telling.usage,
-    )
+    try:
+        async with turn:
+            stage.opened()
+            if turn.replayed:
+                return _recorded(turn, stage)
+            telling = _Telling(turn, stage)
+            try:
+                await _until_interrupted(turn, telling.all(runner.answer(turn.history)))
+            finally:
+                await telling.settle()
+            status = TurnStatus.INTERRUPTED if turn.interrupted else TurnStatus.COMPLETED
+    except asyncio.CancelledError:
+        if not stage.stopping():
+            raise
+        status = TurnStatus.INTERRUPTED
+    if telling is None:  # stopped before its turn came
+        return Answer(turn=None, status=status, text="")
+    return telling.answer(status)
 
 
-def _recorded(turn: AsyncTurn, hear: Callable[[Event], None]) -> Answer:
+def _recorded(turn: AsyncTurn, stage: Stage) -> Answer:
     said = [m["content"] for m in turn.messages if m["role"] == "assistant" and m["content"]]
     if turn.text:
-        hear(Text(turn.text))
-    text = said[-1] if said else ""
-    return Answer(turn=turn.id, status=turn.status, text=text, output=text, replayed=True)
+        stage.hear(Text(turn.text))
+    return Answer(turn=turn.id, status=turn.status, text=said[-1] if said else "", replayed=True)
 
 
 async def _until_interrupted(turn: AsyncTurn, telling: Coroutine[Any, Any, None]) -> None:
@@ -123,19 +145,24 @@ async def _despite_cancellation(tasks: list[asyncio.Future[Any]]) -> None:
 class _Telling:
     """Writes a runner's events into a turn."""
 
-    def __init__(self, turn: AsyncTurn, hear: Callable[[Event], None]) -> None:
-        self.output: Any = None
-        self.usage = UsageTotals()
+    def __init__(self, turn: AsyncTurn, stage: Stage) -> None:
+        self._output: Any = None
+        self._usage = UsageTotals()
         self._turn = turn
-        self._hear = hear
+        self._stage = stage
         self._said: list[str] = []
         self._shown: list[str] = []
         self._calling: ModelCall | None = None
 
-    @property
-    def last_text(self) -> str:
-        """The text that was said last."""
-        return "".join(self._shown)
+    def answer(self, status: TurnStatus) -> Answer:
+        """Return how the turn went."""
+        return Answer(
+            turn=self._turn.id,
+            status=status,
+            text="".join(self._shown),
+            output=self._output,
+            usage=self._usage,
+        )
 
     async def all(self, events: AsyncIterator[Event]) -> None:
         """Write all events; whoever yields them is closed in this task, however it ends."""
@@ -143,7 +170,7 @@ class _Telling:
             async for event in source:
                 if event != Text(""):
                     await self._write(event)
-                    self._hear(event)
+                    self._stage.hear(event)
 
     async def settle(self) -> None:
         """Record a model call that has not told its tokens."""
@@ -173,7 +200,7 @@ class _Telling:
                 await self._end_message()
                 await self._turn.add_message("tool", event.content, tool_call_id=event.call)
             case Output():
-                self.output = event.value
+                self._output = event.value
             case _:
                 assert_never(event)
 
@@ -205,8 +232,8 @@ class _Telling:
             cached_tokens=used.cached_tokens,
             unknown=used.unknown,
         )
-        total = self.usage
-        self.usage = UsageTotals(
+        total = self._usage
+        self._usage = UsageTotals(
             input_tokens=total.input_tokens + used.input_tokens,
             output_tokens=total.output_tokens + used.output_tokens,
             cached_tokens=total.cached_tokens + used.cached_tokens,

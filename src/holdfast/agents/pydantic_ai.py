@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic_ai.agent import AbstractAgent, Agent, AgentRun, CallToolsNode, ModelRequestNode
 from pydantic_ai.messages import (
     FunctionToolResultEvent,
@@ -71,6 +72,14 @@ class PydanticAIRunner:
                 if not shown:  # a value that the model gave as a tool call
                     yield Text(_as_text(run.result.output))
                 yield Output(run.result.output)
+
+
+def read_output(text: str, output_type: Any) -> Any:
+    """Return the value that was stored as JSON text; the text itself if it is no such value."""
+    try:
+        return TypeAdapter(output_type).validate_json(text)
+    except (PydanticSchemaGenerationError, ValidationError):
+        return text
 
 
 async def _asked(run: AgentRun[Any, Any], node: ModelRequestNode[Any, Any]) -> AsyncIterator[Event]:

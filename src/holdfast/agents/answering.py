@@ -1,0 +1,59 @@
+"""Who answers for an agent, on whichever event loop it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any
+
+from msgspec.structs import replace
+
+from holdfast.agents.driving import Answer, Asking, Stage, drive
+from holdfast.agents.models import Character, runner_for
+from holdfast.agents.runner import Runner, as_runner
+from holdfast.errors import ConfigError
+from holdfast.store.async_store import AsyncSessionStore
+
+
+class Answering:
+    """Who answers for a character, or the runner that was given instead.
+
+    A model's connections belong to an event loop, so each loop has a runner of its own; a runner
+    that was given is used on all of them.
+    """
+
+    def __init__(self, character: Character, runner: Any = None) -> None:
+        if runner is not None and character != Character(name=character.name):
+            raise ConfigError(
+                "a runner answers as it does: model, instructions and tools belong to it",
+                hint="pass either runner=, or model= and what goes with it",
+            )
+        self._character = character
+        self._given = None if runner is None else as_runner(runner)
+        # The first is made at once, so that what is wrong with it is known.
+        self._spare: Runner | None = self._given or runner_for(character)
+        self._runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runner] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def answer(self, store: AsyncSessionStore, asking: Asking, stage: Stage) -> Answer:
+        """Answer in a turn; the output of an answer that is text is its text."""
+        answer = await drive(store, self._runner(), asking, stage)
+        if answer.output is not None:
+            return answer
+        if self._character.output_type is str:
+            return replace(answer, output=answer.text)
+        if not (answer.replayed and answer.text):
+            return answer
+        from holdfast.agents.pydantic_ai import read_output
+
+        return replace(answer, output=read_output(answer.text, self._character.output_type))
+
+    def _runner(self) -> Runner:
+        if self._given is not None:
+            return self._given
+        loop = asyncio.get_running_loop()
+        if loop not in self._runners:
+            spare, self._spare = self._spare, None
+            self._runners[loop] = spare or runner_for(self._character)
+        return self._runners[loop]

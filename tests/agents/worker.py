@@ -1,0 +1,55 @@
+"""Processes that agents answer in; run as `python -m tests.agents.worker ROLE PATH URL NAME`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from holdfast.agents import Agent
+
+SESSION = "telegram:42"
+STARTS = 3
+
+
+def agent(path: str, base_url: str) -> Agent:
+    """Return an agent that talks to a fake provider, or is offline if there is none."""
+    if base_url == "offline":
+        return Agent("Helper", model="offline", session=SESSION, store=path)
+    return Agent("Helper", model="fake-1", base_url=base_url, session=SESSION, store=path)
+
+
+def starts(path: str, base_url: str, name: str) -> None:
+    """Ask several times, one after the other."""
+    asked = agent(path, base_url)
+    for number in range(STARTS):
+        asked.start(f"{name}:{number}")
+
+
+def stream(path: str, base_url: str, name: str) -> None:
+    """Show an answer as it streams."""
+    for _ in agent(path, base_url).start(name, stream=True):
+        pass
+
+
+def unread(path: str, base_url: str, name: str) -> None:
+    """Begin an answer, read none of it, and come to the end of the program."""
+    agent(path, base_url).start(name, stream=True)
+
+
+def whole(path: str, base_url: str, name: str) -> None:
+    """Ask once, and say so if Ctrl-C comes meanwhile."""
+    try:
+        agent(path, base_url).start(name)
+    except KeyboardInterrupt:
+        sys.stdout.write("stopped\n")
+
+
+ROLES: dict[str, Callable[[str, str, str], None]] = {
+    "starts": starts,
+    "stream": stream,
+    "unread": unread,
+    "whole": whole,
+}
+
+if __name__ == "__main__":
+    ROLES[sys.argv[1]](*sys.argv[2:])
