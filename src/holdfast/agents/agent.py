@@ -11,7 +11,7 @@ from uuid import uuid4
 from holdfast.agents.answering import Answering
 from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
 from holdfast.agents.models import Character
-from holdfast.agents.reply import Line, Reply
+from holdfast.agents.reply import Reply, line_for
 from holdfast.agents.sessions import begin_session
 from holdfast.agents.settings import AnyStore, Memory, memory_config, opened
 from holdfast.errors import ConfigError
@@ -97,7 +97,6 @@ class Agent:
             _show(self._session_id)
         self._store = opened(address)
         self._owns_store = not isinstance(address, SessionStore | AsyncSessionStore | None)
-        self._line = Line()
         self._known = False
 
     @property
@@ -196,7 +195,7 @@ class Agent:
                 self._known = True
             return await self._answering.answer(store, asking, stage)
 
-        return Reply(self._session_id, work, self._line)
+        return Reply(self._session_id, work, line_for(self._store, self._session_id))
 
     def close(self) -> None:
         """Close the store, if the agent opened it."""

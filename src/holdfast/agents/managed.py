@@ -10,7 +10,7 @@ from holdfast.agents.answering import Answering
 from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
 from holdfast.agents.models import Character
 from holdfast.agents.notices import Notices, Place
-from holdfast.agents.reply import Line, Reply
+from holdfast.agents.reply import Reply, line_for
 from holdfast.agents.sessions import TERMINATED, begin_session, facts_of, session_facts, usage_of
 from holdfast.agents.settings import AnyStore, opened, refuse_unknown
 from holdfast.errors import ConfigError, Conflict, SessionNotFound
@@ -152,7 +152,6 @@ class ManagedAgent:
         self._agent_version = 1
         self._session_id = session_id or _new_id()
         self._listed_as = self.config.name  # also once it was renamed
-        self._line = Line()
         self._begun: set[str] = set()
         # With a configuration, what is wrong with it is known at once.
         self._answering = None if config is None else self._make_answering(config)
@@ -223,7 +222,7 @@ class ManagedAgent:
                 self._begun.add(session_id)
             return await answering.answer(store, asking, stage)
 
-        return Reply(session_id, work, self._line)
+        return Reply(session_id, work, line_for(self._store, session_id))
 
     def events(self, after: Place = None) -> Notices:
         """Return what happens in the session, of any process, and then each new thing; endless.
@@ -231,8 +230,7 @@ class ManagedAgent:
         The session begins, if it has not yet. `after` is a notice, its `id`, or a
         revision: going on behind it misses nothing.
         """
-        if self._session_id not in self._begun:
-            self._begin()
+        self._begin()
         return Notices(self._store, async_face(self._store), self._session_id, after)
 
     def interrupt(self) -> bool:
@@ -287,7 +285,11 @@ class ManagedAgent:
         return self._session_id
 
     def save_ids(self) -> dict[str, Any]:
-        """Return the ids with which another process can go on, as plain values."""
+        """Return the ids with which another process can go on, as plain values.
+
+        The session begins, if it has not yet.
+        """
+        self._begin()
         return {
             "agent_id": self._agent_id,
             "agent_version": self._agent_version,
@@ -296,12 +298,8 @@ class ManagedAgent:
         }
 
     def restore_ids(self, ids: Mapping[str, Any]) -> None:
-        """Go on with the ids that `save_ids` gave; a session that has begun is resumed."""
-        session_id = ids["session_id"]
-        try:
-            self.resume_session(session_id)
-        except SessionNotFound:
-            self._session_id = session_id  # saved before its first prompt
+        """Go on with the ids that `save_ids` gave; raises `SessionNotFound` as resuming does."""
+        self.resume_session(ids["session_id"])
         self._agent_id = ids.get("agent_id") or self._agent_id
         self._agent_version = ids.get("agent_version") or self._agent_version
 
@@ -332,6 +330,8 @@ class ManagedAgent:
         return Answering(config.character())
 
     def _begin(self) -> None:
+        if self._session_id in self._begun:
+            return
         try:
             self._store.create_session(self._session_id, **self._facts(self.config))
         except Conflict as conflict:

@@ -117,8 +117,13 @@ def _with_pydantic_ai(character: Character, model: str | Model | None) -> Runner
 def _model(model: str | Model | None, base_url: str | None, api_key: str | None) -> Model:
     from pydantic_ai.models import infer_model
 
+    if isinstance(model, str):
+        model = _full_name(model)
+        if base_url is None and model.startswith("openai:"):
+            # Whoever has a server of their own rarely has OpenAI's newer interface.
+            base_url = os.environ.get("OPENAI_BASE_URL")
     if base_url is None and api_key is None:
-        return infer_model(_full_name(model) if isinstance(model, str) else _required(model))
+        return infer_model(_required(model))
     if not isinstance(model, str):
         raise ConfigError(
             "base_url and api_key go with a model's name",
@@ -131,7 +136,7 @@ def _model(model: str | Model | None, base_url: str | None, api_key: str | None)
     return OpenAIChatModel(name, provider=OpenAIProvider(base_url=base_url, api_key=api_key))
 
 
-def _required(model: Model | None) -> Model:
+def _required(model: str | Model | None) -> str | Model:
     if model is None:
         raise ConfigError("no model is named", hint='pass model="openai:gpt-4o-mini" or another')
     return model

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from functools import partial
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from holdfast.agents.driving import Answer, Stage
 from holdfast.agents.events import Event, Text
 from holdfast.errors import NotSupported
 from holdfast.model.usage import TurnStatus, UsageTotals
+from holdfast.store.sync_store import SessionStore
 
 Work: TypeAlias = Callable[[Stage], Coroutine[Any, Any, Answer]]
 """Answers, and tells those who listen."""
@@ -25,10 +27,10 @@ _under_way: set[asyncio.Task[None]] = set()
 
 
 class Line:
-    """The order in which an agent was asked: its turns open in that order.
+    """The order in which this process asked in one session: the turns open in that order.
 
-    Otherwise two prompts could overtake each other on their way to the store, where whoever comes
-    from elsewhere stands in line with them.
+    Otherwise two prompts could overtake each other on their way to the store, where they stand in
+    line with those that come from elsewhere.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,20 @@ class Line:
             before, self._last = self._last, reply
             pid, self._pid = self._pid, os.getpid()
         return before if pid == self._pid else None  # a fork's parent's reply ends in the parent
+
+
+_lines: weakref.WeakValueDictionary[tuple[str, str, str], Line] = weakref.WeakValueDictionary()
+_lines_lock = threading.Lock()
+
+
+def line_for(store: SessionStore, session_id: str) -> Line:
+    """Return the line in which this process's replies in a session stand."""
+    place = (store.location, store.tenant, session_id)
+    with _lines_lock:
+        line = _lines.get(place)
+        if line is None:
+            _lines[place] = line = Line()
+        return line
 
 
 class Reply:
