@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 from holdfast.agents.agent import Agent
+from holdfast.agents.approving import needs_approval
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import (
     Event,
@@ -16,12 +17,13 @@ from holdfast.agents.events import (
     ToolCalls,
     ToolResult,
     Used,
+    Waiting,
 )
 from holdfast.agents.managed import ManagedAgent, ManagedConfig
 from holdfast.agents.notices import Notice
 from holdfast.agents.offline import OfflineRunner
 from holdfast.agents.reply import Reply
-from holdfast.agents.runner import FunctionRunner, Runner, as_runner
+from holdfast.agents.runner import FunctionRunner, Resuming, Runner, as_runner
 from holdfast.agents.settings import MemoryConfig
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ __all__ = [
     "Output",
     "PydanticAIRunner",
     "Reply",
+    "Resuming",
     "Runner",
     "Stage",
     "Text",
@@ -49,8 +52,10 @@ __all__ = [
     "ToolCalls",
     "ToolResult",
     "Used",
+    "Waiting",
     "as_runner",
     "drive",
+    "needs_approval",
 ]
 
 

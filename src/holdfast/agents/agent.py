@@ -10,9 +10,10 @@ from uuid import uuid4
 
 from holdfast.agents.answering import Answering
 from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
+from holdfast.agents.events import ToolCall
 from holdfast.agents.models import Character
 from holdfast.agents.reply import Reply, line_for
-from holdfast.agents.sessions import begin_session
+from holdfast.agents.sessions import begin_session, decided, waiting_calls
 from holdfast.agents.settings import AnyStore, Memory, memory_config, opened
 from holdfast.errors import ConfigError
 from holdfast.rules.history import History
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 
 class Backend(Protocol):
     """Who answers for an agent that has a backend: a managed agent."""
+
+    def approve(self, call_id: str) -> Reply:
+        """Agree to a tool call that waits."""
+        ...
+
+    def deny(self, call_id: str, reason: str | None = None) -> Reply:
+        """Refuse one."""
+        ...
 
     @property
     def session_id(self) -> str:
@@ -180,6 +189,31 @@ class Agent:
         """
         reply = self._reply_to(prompt, **wishes)
         return reply.begin_here() if stream else await reply.go_through()
+
+    @property
+    def pending_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that wait for a person to agree."""
+        return waiting_calls(self.store, self.session_id)
+
+    def approve(self, call_id: str) -> Reply:
+        """Agree to a tool call that waits, in whatever process it was asked for.
+
+        Once every call of the turn is decided on, the answer goes on here: the tool is called, and
+        the model is asked again. The `Reply` is that of the rest. Raises `Conflict` with the code
+        `not_waiting`, also of a call that was decided on before.
+        """
+        if self._backend is not None:
+            return self._backend.approve(call_id)
+        return self._decide(call_id, approved=True)
+
+    def deny(self, call_id: str, reason: str | None = None) -> Reply:
+        """Refuse a tool call that waits; the model is told, with the reason. As `approve`."""
+        if self._backend is not None:
+            return self._backend.deny(call_id, reason)
+        return self._decide(call_id, approved=False, reason=reason)
+
+    def _decide(self, call_id: str, **what: Any) -> Reply:
+        return decided(self._store, self._answering, self._session_id, call_id, **what)
 
     def _reply_to(self, prompt: Prompt, **wishes: Unpack[Wishes]) -> Reply:
         if self._backend is not None:

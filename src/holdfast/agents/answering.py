@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from holdfast.agents.approving import Decision, drive_on, pending_calls
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.models import Character, runner_for
 from holdfast.agents.runner import Runner, as_runner
@@ -38,7 +39,27 @@ class Answering:
 
     async def answer(self, store: AsyncSessionStore, asking: Asking, stage: Stage) -> Answer:
         """Answer in a turn; the output of an answer that is text is its text."""
-        answer = await drive(store, self._runner(), asking, stage)
+        return self._finished(await drive(store, self._runner(), asking, stage))
+
+    async def decide(self, store: AsyncSessionStore, decision: Decision, stage: Stage) -> Answer:
+        """Decide on a tool call that waits, and go on with the answer once none waits."""
+        if decision.approved and self._given is None:
+            await self._require_tool(store, decision)
+        return self._finished(await drive_on(store, self._runner(), decision, stage))
+
+    async def _require_tool(self, store: AsyncSessionStore, decision: Decision) -> None:
+        """Refuse to approve what cannot be carried out here; the turn goes on waiting."""
+        waiting = pending_calls(await store.get_chat_history(decision.session_id))
+        known = {getattr(tool, "__name__", None) for tool in self._character.tools}
+        for call in waiting:
+            if call.id == decision.call and call.name not in known:
+                raise ConfigError(
+                    f"this agent has no tool {call.name!r}",
+                    code="no_tool",
+                    hint="approve with an agent that was given the tool; it is called there",
+                )
+
+    def _finished(self, answer: Answer) -> Answer:
         if answer.output is not None:
             return answer
         if self._character.output_type is str:

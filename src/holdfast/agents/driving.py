@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias, TypedDict, assert_never
 
 from msgspec import Struct
 
-from holdfast.agents.events import Event, ModelCall, Output, Text, ToolCalls, ToolResult, Used
+from holdfast.agents.events import (
+    Event,
+    ModelCall,
+    Output,
+    Text,
+    ToolCalls,
+    ToolResult,
+    Used,
+    Waiting,
+)
 from holdfast.agents.runner import Runner
 from holdfast.errors import HoldfastError
 from holdfast.model.message import Message
@@ -75,7 +84,10 @@ async def drive(store: AsyncSessionStore, runner: Runner, asking: Asking, stage:
     An error of the runner leaves the turn failed and is raised; an interrupt cancels the runner and
     is no error. Cancelling the task leaves the turn interrupted. Raises what `store.turn` raises.
     """
-    telling: _Telling | None = None
+
+    async def begin(turn: AsyncTurn) -> AsyncIterator[Event]:
+        return runner.answer(turn.history)
+
     turn = store.turn(
         asking.session_id,
         asking.prompt,
@@ -84,17 +96,29 @@ async def drive(store: AsyncSessionStore, runner: Runner, asking: Asking, stage:
         on_busy=asking.on_busy,
         timeout=asking.timeout,
     )
+    return await in_turn(turn, begin, stage)
+
+
+async def in_turn(
+    turn: AsyncTurn,
+    begin: Callable[[AsyncTurn], Awaitable[AsyncIterator[Event] | None]],
+    stage: Stage,
+) -> Answer:
+    """Open a turn, write the events that `begin` gives, if any, and return how it went."""
+    telling: _Telling | None = None
     try:
         async with turn:
             stage.opened()
             if turn.replayed:
                 return _recorded(turn, stage)
             telling = _Telling(turn, stage)
-            try:
-                await _until_interrupted(turn, telling.all(runner.answer(turn.history)))
-            finally:
-                await telling.settle()
-            status = TurnStatus.INTERRUPTED if turn.interrupted else TurnStatus.COMPLETED
+            events = await begin(turn)
+            if events is not None:
+                try:
+                    await _until_interrupted(turn, telling.all(events))
+                finally:
+                    await telling.settle()
+            status = _status(turn)
     except asyncio.CancelledError:
         if not stage.stopping():
             raise
@@ -102,6 +126,12 @@ async def drive(store: AsyncSessionStore, runner: Runner, asking: Asking, stage:
     if telling is None:  # stopped before its turn came
         return Answer(turn=None, status=status, text="")
     return telling.answer(status)
+
+
+def _status(turn: AsyncTurn) -> TurnStatus:
+    if turn.interrupted:
+        return TurnStatus.INTERRUPTED
+    return TurnStatus.WAITING if turn.waits else TurnStatus.COMPLETED
 
 
 def _recorded(turn: AsyncTurn, stage: Stage) -> Answer:
@@ -199,6 +229,8 @@ class _Telling:
             case ToolResult():
                 await self._end_message()
                 await self._turn.add_message("tool", event.content, tool_call_id=event.call)
+            case Waiting():
+                self._turn.wait_for_approval()
             case Output():
                 self._output = event.value
             case _:

@@ -55,11 +55,20 @@ class ToolResult(Struct, frozen=True):
     name: str | None = None
 
 
+class Waiting(Struct, frozen=True):
+    """The answer cannot go on before these calls, by their ids, are approved or denied.
+
+    They are in the log already. It is the last event; the turn waits then.
+    """
+
+    calls: tuple[str, ...]
+
+
 class Output(Struct, frozen=True):
     """The answer as a value, where it is more than text; it is not written into the log."""
 
     value: Any
 
 
-Event: TypeAlias = Text | ModelCall | Used | ToolCalls | ToolResult | Output
+Event: TypeAlias = Text | ModelCall | Used | ToolCalls | ToolResult | Waiting | Output
 """What a runner yields, in the order in which it happens."""

@@ -8,10 +8,19 @@ from uuid import uuid4
 
 from holdfast.agents.answering import Answering
 from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
+from holdfast.agents.events import ToolCall
 from holdfast.agents.models import Character
 from holdfast.agents.notices import Notices, Place
 from holdfast.agents.reply import Reply, line_for
-from holdfast.agents.sessions import TERMINATED, begin_session, facts_of, session_facts, usage_of
+from holdfast.agents.sessions import (
+    TERMINATED,
+    begin_session,
+    decided,
+    facts_of,
+    session_facts,
+    usage_of,
+    waiting_calls,
+)
 from holdfast.agents.settings import AnyStore, opened, refuse_unknown
 from holdfast.errors import ConfigError, Conflict, SessionNotFound
 from holdfast.model.session import SessionInfo
@@ -33,7 +42,7 @@ _REASONS = {
     "working_dir": _ELSEWHERE,
     "host_packages_ok": _ELSEWHERE,
     "mcp_servers": "wrap an agent of Pydantic AI that has them, with runner=",
-    "on_tool_confirmation": "ask in the tool itself",
+    "on_tool_confirmation": "mark the tool with needs_approval, then approve or deny its calls",
     "on_custom_tool": "pass the tool itself as a function",
 }
 
@@ -210,9 +219,7 @@ class ManagedAgent:
     def reply_to(self, prompt: Prompt, **wishes: Unpack[Wishes]) -> Reply:
         """Return the reply to a prompt, which has not begun yet."""
         session_id, config = self._session_id, self.config
-        if self._answering is None:
-            self._answering = self._make_answering(config)
-        answering = self._answering
+        answering = self._answerer()
         asking = Asking(session_id=session_id, prompt=prompt, user_id=self._user_id, **wishes)
 
         async def work(stage: Stage) -> Answer:
@@ -242,6 +249,27 @@ class ManagedAgent:
             return self._store.interrupt(self._session_id)
         except SessionNotFound:
             return False
+
+    @property
+    def pending_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that wait for a person to agree."""
+        return waiting_calls(self._store, self._session_id)
+
+    def approve(self, call_id: str) -> Reply:
+        """Agree to a tool call that waits, in whatever process it was asked for.
+
+        Once every call of the turn is decided on, the answer goes on here: the tool is called, and
+        the model is asked again. The `Reply` is that of the rest; in a task it can be awaited.
+        Raises `Conflict` with the code `not_waiting`, also of a call that was decided on before.
+        """
+        return self._decide(call_id, approved=True)
+
+    def deny(self, call_id: str, reason: str | None = None) -> Reply:
+        """Refuse a tool call that waits; the model is told, with the reason. As `approve`."""
+        return self._decide(call_id, approved=False, reason=reason)
+
+    def _decide(self, call_id: str, **what: Any) -> Reply:
+        return decided(self._store, self._answerer(), self._session_id, call_id, **what)
 
     # Sessions
 
@@ -323,6 +351,11 @@ class ManagedAgent:
         return usage_of(self._store, self._session_id).get("output_tokens", 0)
 
     # Within
+
+    def _answerer(self) -> Answering:
+        if self._answering is None:
+            self._answering = self._make_answering(self.config)
+        return self._answering
 
     def _make_answering(self, config: ManagedConfig) -> Answering:
         if self._runner is not None:

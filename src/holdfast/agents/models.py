@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from holdfast.agents.approving import is_marked
 from holdfast.agents.offline import NAME as OFFLINE
 from holdfast.agents.offline import OfflineRunner
 from holdfast.agents.runner import Runner
@@ -93,18 +94,21 @@ def _default_model() -> str:
 
 
 def _with_pydantic_ai(character: Character, model: str | Model | None) -> Runner:
-    from pydantic_ai import Agent
+    from pydantic_ai import Agent, DeferredToolRequests, Tool
     from pydantic_ai.exceptions import UserError
 
     from holdfast.agents.pydantic_ai import PydanticAIRunner
 
     try:
+        asks = any(map(is_marked, character.tools))
         agent = Agent(
             _model(model, character.base_url, character.api_key),
             name=character.name,
             instructions=character.instructions,
-            tools=list(character.tools),
-            output_type=character.output_type,
+            tools=[Tool(t, requires_approval=True) if is_marked(t) else t for t in character.tools],
+            output_type=[character.output_type, DeferredToolRequests]
+            if asks
+            else character.output_type,
         )
     except UserError as error:
         raise ConfigError(

@@ -21,6 +21,7 @@ from pydantic_ai.messages import (
     TextPartDelta,
     ToolCallPart,
 )
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
 from pydantic_ai.usage import UsageLimits
 from pydantic_core import to_json
 
@@ -34,7 +35,9 @@ from holdfast.agents.events import (
     ToolCalls,
     ToolResult,
     Used,
+    Waiting,
 )
+from holdfast.errors import NotSupported
 from holdfast.rules.history import History
 
 
@@ -54,10 +57,25 @@ class PydanticAIRunner:
 
     async def answer(self, history: History) -> AsyncIterator[Event]:
         """Yield the agent's answer."""
+        async for event in self._answer(history, None):
+            yield event
+
+    async def resume(self, history: History, approved: frozenset[str]) -> AsyncIterator[Event]:
+        """Carry out what was approved, and yield the rest of the answer."""
+        decided = DeferredToolResults(approvals=dict.fromkeys(approved, True))
+        async for event in self._answer(history, decided):
+            yield event
+
+    async def _answer(
+        self, history: History, decided: DeferredToolResults | None
+    ) -> AsyncIterator[Event]:
         iterating = self._agent.iter(
-            message_history=to_model_messages(history), deps=self._deps, usage_limits=self._limits
+            message_history=to_model_messages(history),
+            deferred_tool_results=decided,
+            deps=self._deps,
+            usage_limits=self._limits,
         )
-        shown = False
+        shown, in_the_log = False, decided is not None
         async with iterating as run:
             async for node in run:
                 if Agent.is_model_request_node(node):
@@ -66,9 +84,17 @@ class PydanticAIRunner:
                         shown = shown or isinstance(event, Text)
                         yield event
                 elif Agent.is_call_tools_node(node):
+                    if not in_the_log:
+                        for event in _calls(run, node):
+                            yield event
+                    in_the_log = False
                     async for event in _called(run, node):
                         yield event
-            if run.result is not None:
+            if run.result is None:
+                return
+            if isinstance(run.result.output, DeferredToolRequests):
+                yield _waiting(run.result.output)
+            else:
                 if not shown:  # a value that the model gave as a tool call
                     yield Text(_as_text(run.result.output))
                 yield Output(run.result.output)
@@ -109,20 +135,32 @@ def _used(response: ModelResponse, model: str) -> Used:
 
 
 async def _called(run: AgentRun[Any, Any], node: CallToolsNode[Any, Any]) -> AsyncIterator[Event]:
-    """Call the tools that the model asked for, once they are in the log."""
-    toolset = run.ctx.deps.tool_manager
-    calls = [
-        ToolCall(part.tool_call_id, part.tool_name, part.args_as_json_str())
-        for part in node.model_response.parts
-        if isinstance(part, ToolCallPart) and not _is_output(toolset, part)
-    ]
-    if calls:
-        yield ToolCalls(tuple(calls))
+    """Call the tools that the model asked for, and yield their results."""
     async with node.stream(run.ctx) as events:
         async for event in events:
             if isinstance(event, FunctionToolResultEvent):
                 part = event.part
                 yield ToolResult(part.tool_call_id, part.model_response_str(), part.tool_name)
+
+
+def _calls(run: AgentRun[Any, Any], node: CallToolsNode[Any, Any]) -> list[ToolCalls]:
+    """Return the tools that the model asked for, but for how it gives a value."""
+    manager = run.ctx.deps.tool_manager
+    calls = [
+        ToolCall(part.tool_call_id, part.tool_name, part.args_as_json_str())
+        for part in node.model_response.parts
+        if isinstance(part, ToolCallPart) and not _is_output(manager, part)
+    ]
+    return [ToolCalls(tuple(calls))] if calls else []
+
+
+def _waiting(requests: DeferredToolRequests) -> Waiting:
+    if requests.calls:
+        raise NotSupported(
+            f"tool {requests.calls[0].tool_name!r} is carried out elsewhere",
+            hint="give a tool that runs here, or one that requires approval",
+        )
+    return Waiting(tuple(part.tool_call_id for part in requests.approvals))
 
 
 def _is_output(manager: Any, part: ToolCallPart) -> bool:

@@ -102,6 +102,10 @@ class Reply:
         self._task.add_done_callback(self._ended)
         return self
 
+    def begin_anywhere(self) -> Reply:
+        """Begin on the loop of the task that calls this, or, without one, behind the scenes."""
+        return self.begin() if _running_loop() is None else self.begin_here()
+
     async def go_through(self) -> Any:
         """Answer in the caller's task, and return the output; whoever cancels that stops it."""
         self._before = self._line.enter(self)
@@ -142,6 +146,11 @@ class Reply:
     def interrupted(self) -> bool:
         """Whether it was stopped before its end; what was shown is kept."""
         return self._whole().status is TurnStatus.INTERRUPTED
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for a person to approve a tool call; `text` is what was said so far."""
+        return self._whole().status is TurnStatus.WAITING
 
     @property
     def replayed(self) -> bool:

@@ -27,6 +27,19 @@ class Runner(Protocol):
         ...
 
 
+@runtime_checkable
+class Resuming(Protocol):
+    """A runner that can go on once a person has agreed to tool calls that it asked for."""
+
+    def resume(self, history: History, approved: frozenset[str]) -> AsyncIterator[Event]:
+        """Yield the rest of the answer.
+
+        `history` ends with the tool calls and those results that there are; those `approved`, by
+        their ids, have none yet and are to be carried out.
+        """
+        ...
+
+
 Answering: TypeAlias = Callable[[History], AsyncIterator[str | Event]]
 """An asynchronous generator function that yields text, or events."""
 

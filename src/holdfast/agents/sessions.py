@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast.agents.answering import Answering
+from holdfast.agents.approving import Decision, not_waiting, pending_calls
+from holdfast.agents.driving import Answer, Stage
+from holdfast.agents.events import ToolCall
+from holdfast.agents.reply import Reply, line_for
 from holdfast.errors import Conflict, SessionNotFound
 from holdfast.model.session import SessionInfo
 from holdfast.model.usage import TurnStatus
 from holdfast.store.async_store import AsyncSessionStore
-from holdfast.store.faces import has_live_turn
+from holdfast.store.faces import async_face, has_live_turn, open_turn
 from holdfast.store.sync_store import SessionStore
 
 TERMINATED = "terminated"
@@ -22,6 +27,38 @@ async def begin_session(store: AsyncSessionStore, session_id: str, **facts: Any)
     except Conflict as conflict:
         if conflict.code != "session_exists":
             raise
+
+
+def waiting_calls(store: SessionStore, session_id: str) -> tuple[ToolCall, ...]:
+    """Return the tool calls that wait for a person; none if the session does not wait."""
+    try:
+        waiting = store.get_session(session_id).status == TurnStatus.WAITING
+    except SessionNotFound:
+        return ()
+    return pending_calls(store.get_chat_history(session_id)) if waiting else ()
+
+
+def decided(
+    store: SessionStore,
+    answering: Answering,
+    session_id: str,
+    call_id: str,
+    *,
+    approved: bool,
+    reason: str | None = None,
+) -> Reply:
+    """Return the reply, begun, that follows from a decision on a tool call that waits."""
+    turn = open_turn(store, session_id)
+    if turn is None:
+        raise not_waiting(session_id, call_id)
+    decision = Decision(
+        session_id=session_id, turn=turn, call=call_id, approved=approved, reason=reason
+    )
+
+    async def work(stage: Stage) -> Answer:
+        return await answering.decide(async_face(store), decision, stage)
+
+    return Reply(session_id, work, line_for(store, session_id)).begin_anywhere()
 
 
 def facts_of(store: SessionStore, info: SessionInfo) -> dict[str, Any]:

@@ -23,6 +23,12 @@ def sync_face(store: SessionStore | AsyncSessionStore) -> SessionStore:
     return SessionStore(engine, store.tenant, engine.sources, store._shell._timeout_s)
 
 
+def open_turn(store: SessionStore, session_id: str) -> str | None:
+    """Return the id of the session's turn that runs or waits, if there is one."""
+    row = store._reading.live_row(session_id)
+    return None if row is None else row.open_turn
+
+
 def has_live_turn(store: SessionStore, session_id: str) -> bool:
     """Say whether a turn of the session runs, of a worker whose lease holds; it only reads."""
     row = store._reading.live_row(session_id)

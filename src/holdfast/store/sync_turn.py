@@ -99,6 +99,11 @@ class Turn:
         """The ids of the tool calls that were approved while it waited."""
         return self._opened.approved
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is to wait for an answer once its block ends."""
+        return self._waits_with is not None
+
     def wait_for_approval(self, *, approved: Sequence[str] = ()) -> None:
         """Let the turn wait once its block ends, for an answer to its open tool calls.
 
