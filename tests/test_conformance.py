@@ -205,3 +205,7 @@ class TestTurnPoints(conformance.TurnPoints):
 
 class TestCarrying(conformance.Carrying):
     """Wherever a rewrite puts a prompt it is the turn's, once, and its answer follows it."""
+
+
+class TestMoving(conformance.Moving):
+    """Every session is in the other store as it was, and once."""

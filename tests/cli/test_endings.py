@@ -31,6 +31,7 @@ COMMANDS = [
     ["export"],
     ["import"],
     ["store"],
+    ["store", "copy"],
     ["store", "purge"],
     ["store", "recover"],
     ["store", "stats"],

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
+from msgspec import structs
 
 from holdfast.errors import Conflict, HoldfastError, Purged, SessionNotFound
 from holdfast.model.commit import Commit
@@ -57,7 +58,7 @@ class Session:
             self.closed = []
 
     def moved(self, by: int) -> Session:
-        """The same session with other revisions, and without its keys."""
+        """The same session with other revisions, those that its keys remember too."""
         return Session(
             items=self.items,
             title=self.title,
@@ -69,6 +70,10 @@ class Session:
             purged={revision + by for revision in self.purged},
             closed=list(self.closed),
             labels={name: revision + by for name, revision in self.labels.items()},
+            keys={
+                key: (kind, structs.replace(commit, revision=commit.revision + by))
+                for key, (kind, commit) in self.keys.items()
+            },
         )
 
 

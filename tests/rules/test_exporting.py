@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from holdfast.errors import CorruptEntry, InvalidExport
 from holdfast.model.entry import LogRow
 from holdfast.model.session import SessionRow
+from holdfast.model.write import KeyRow
 from holdfast.rules.exporting import export, time_text
 from holdfast.rules.importing import milliseconds, read_export, read_exports
 from holdfast.rules.restoring import shifted
@@ -47,11 +48,16 @@ def log_of(
 def test_restored_to_the_byte(fill: list[Any], title: str, metadata: dict[str, Any]) -> None:
     """Whatever a log holds, the rows that are restored are the rows that were exported."""
     session, rows = log_of(fill, title, metadata)
-    text = export(session, rows)
+    keys = {
+        "k\x85": KeyRow("add", session.revision, 2),
+        "later": KeyRow("add", session.revision + 1, 0),
+    }
+    text = export(session, rows, keys)
     assert len(text.splitlines()) == len(rows) + 2
     found = read_export(text)
     assert found.session_id == "s"
     assert [shifted(row, session.start) for row in found.restored.rows] == rows
+    assert found.restored.keys == {"k\x85": KeyRow("add", found.restored.revision, 2)}
     assert (found.restored.created, found.restored.floor) == (session.created, 0)
     assert found.text == text
 
@@ -61,7 +67,7 @@ def test_restored_to_the_byte(fill: list[Any], title: str, metadata: dict[str, A
 def test_damage_is_refused_in_words(data: st.DataObject) -> None:
     """A text with a damaged character is refused with its line, or it is another sound log."""
     session, rows = log_of([user("a"), user("b")], "T", {"a": [1, None]})
-    text = export(session, rows)
+    text = export(session, rows, {})
     at = data.draw(st.integers(0, len(text) - 1))
     put = data.draw(st.sampled_from(["", "\n", "0", "9", '"', "{", "]", ",", "x", "-", "\ud800"]))
     damaged = text[:at] + put + text[at + 1 :]
@@ -76,7 +82,7 @@ def test_damage_is_refused_in_words(data: st.DataObject) -> None:
 def test_several_sessions() -> None:
     """Exports that follow each other are told apart, and an error names the line of the whole."""
     session, rows = log_of([user("a")], "T", {})
-    text = export(session, rows)
+    text = export(session, rows, {})
     joined = f"{text}\n{text}"
     assert [found.text for found in read_exports(joined)] == [text, text]
     with pytest.raises(InvalidExport) as caught:
@@ -99,10 +105,10 @@ def test_damaged_logs_are_not_exported() -> None:
         *rows[2:],
     ]
     with pytest.raises(CorruptEntry) as caught:
-        export(session, damaged)
+        export(session, damaged, {})
     assert caught.value.revision == rows[1].revision
     with pytest.raises(CorruptEntry):
-        export(session._replace(labels="{"), rows)
+        export(session._replace(labels="{"), rows, {})
 
 
 def test_absolute_values_are_moved() -> None:

@@ -8,6 +8,7 @@ from holdfast._version import __version__
 from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
 from holdfast.cli.following import follow, interrupt, recover
+from holdfast.cli.moving import copy_command
 from holdfast.cli.options import global_options
 from holdfast.cli.past import fork, label, rewind
 from holdfast.cli.program import Program, show_help_alone
@@ -35,7 +36,7 @@ def cli(context: click.Context) -> None:
 
 for command in (search, follow, interrupt, fork, rewind, label):
     session.add_command(command)
-for command in (purge, recover):
+for command in (purge, recover, copy_command):
     store_group.add_command(command)
 for command in (demo, session, export_command, import_command, store_group, doctor):
     cli.add_command(command)

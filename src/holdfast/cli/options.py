@@ -32,20 +32,27 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 class Settings:
     """What `--store`, `--tenant` and `--json` said, wherever on the line they stood.
 
-    `place` is where a command looked, for people, as soon as it has opened a store.
+    `place` is where a command looked, for people, as soon as it has opened a store; `named_by` is
+    what on the line says the address.
     """
 
     url: str | None = None
     tenant: str | None = None
     as_json: bool = False
     place: str = ""
+    named_by: str = "--store"
 
     @property
     def source(self) -> str:
         """Where the store's address comes from."""
         if self.url is not None:
-            return "--store"
+            return self.named_by
         return "HOLDFAST_URL" if os.environ.get("HOLDFAST_URL") else "the default"
+
+    @property
+    def elsewhere(self) -> str:
+        """How another store is named, to be said in hints."""
+        return " with --store or HOLDFAST_URL" if self.named_by == "--store" else ""
 
 
 def settings_of(context: click.Context) -> Settings:
@@ -173,12 +180,12 @@ def _require_store(path: Path, settings: Settings) -> None:
         raise ConfigError(
             f"there is no folder {path.parent} for the store {path} (from {settings.source})",
             code="no_store",
-            hint="name another one with --store or HOLDFAST_URL",
+            hint=f"name another one{settings.elsewhere}",
         )
     raise ConfigError(
         f"there is no store at {path} (from {settings.source})",
         code="no_store",
-        hint="name another one with --store or HOLDFAST_URL; a program makes one when it connects: "
+        hint=f"name another one{settings.elsewhere}; a program makes one when it connects: "
         f"python -c 'import holdfast; holdfast.connect({_argument(settings)})'",
     )
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import global_options, open_store, settings_of
+from holdfast.cli.options import Settings, global_options, open_store, settings_of
 from holdfast.cli.printing import described, plural, print_json, say
 from holdfast.errors import Conflict, InvalidExport, SessionNotFound
 
@@ -87,43 +87,82 @@ def _target(output: Path | None) -> Iterator[IO[bytes]]:
 
 
 @click.command("import")
-@click.argument("source", metavar="SOURCE", type=click.File("rb"))
+@click.argument("source", metavar="SOURCE", type=click.Path(exists=True, allow_dash=True))
 @click.option("--as", "new_id", metavar="ID", help="Under another id, if SOURCE holds one session.")
 @click.option("--skip-existing", is_flag=True, help="Leave sessions alone that are there already.")
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["holdfast", "praisonai"]),
+    help="Whose format it is; else it is recognised.",
+)
 @global_options
 @click.pass_context
 def import_command(
-    context: click.Context, source: IO[bytes], new_id: str | None, *, skip_existing: bool
+    context: click.Context,
+    source: str,
+    new_id: str | None,
+    origin: str | None,
+    *,
+    skip_existing: bool,
 ) -> None:
-    """Make sessions of exported text.
+    """Make sessions of exported text, or of PraisonAI's files.
 
-    SOURCE is a file, or - for stdin, and is checked to its end first. Sessions that are there
-    already are an error, and then nothing is imported, unless --skip-existing is given. Each
-    session is imported whole or not at all.
+    SOURCE is an exported file, or - for stdin, and is checked to its end first. Or it is a folder
+    of PraisonAI's, such as ~/.praisonai, or its sessions.db: these are only read, and the same
+    again brings what is new. Sessions that are there already are an error, and then nothing is
+    imported, unless --skip-existing is given. Each session is imported whole or not at all.
 
     Example: holdfast import user-42.jsonl --as user-43
     """
+    from holdfast.integrations.praisonai.importing import recognise
+
+    if origin == "praisonai" or (origin is None and source != "-" and recognise(Path(source))):
+        from holdfast.cli.praisonai import import_sessions
+
+        if source == "-" or new_id is not None:
+            what = "stdin" if source == "-" else "--as"
+            raise click.UsageError(f"PraisonAI's files cannot be imported with {what}", context)
+        import_sessions(context, Path(source), skip_existing=skip_existing)
+        return
     settings = settings_of(context)
-    exports = _read(source)
+    with click.open_file(source, "rb") as file:
+        exports = _read(file)
     if new_id is not None and len(exports) != 1:
         held = plural(len(exports), "session")
         raise click.UsageError(f"--as takes one session, and SOURCE holds {held}", context)
-    imported, skipped = [], []
+    named = [(new_id or export.session_id, export) for export in exports]
     with open_store(settings) as store:
-        named = [(new_id or export.session_id, export) for export in exports]
         if not skip_existing:
-            _require_new(store, [name for name, _ in named], settings.place)
-        for name, export in named:
-            try:
-                info = store.import_session(export.text, name)
-            except Conflict as conflict:
-                if not skip_existing or conflict.code != "session_exists":
-                    raise
-                skipped.append(name)
-                continue
-            imported.append(info)
-            if not settings.as_json:
-                say(f"Imported {visible(name)}: {plural(info.message_count, 'message')}.")
+            names = [name for name, _ in named]
+            require_new(
+                [n for i, n in enumerate(names) if n in names[:i] or store.session_exists(n)],
+                settings.place,
+                "--skip-existing imports the others; --as ID imports a single one as another",
+            )
+        _import(store, named, settings, skip_existing=skip_existing)
+
+
+def _import(
+    store: SessionStore,
+    named: list[tuple[str, Export]],
+    settings: Settings,
+    *,
+    skip_existing: bool,
+) -> None:
+    """Import each session under its name, and tell how it went."""
+    imported, skipped = [], []
+    for name, export in named:
+        try:
+            info = store.import_session(export.text, name)
+        except Conflict as conflict:
+            if not skip_existing or conflict.code != "session_exists":
+                raise
+            skipped.append(name)
+            continue
+        imported.append(info)
+        if not settings.as_json:
+            say(f"Imported {visible(name)}: {plural(info.message_count, 'message')}.")
     if settings.as_json:
         print_json({"imported": [described(info) for info in imported], "skipped": skipped})
         return
@@ -131,6 +170,16 @@ def import_command(
         say(f"Skipped {visible(name)}, which is in {settings.place} already.")
     if not named:
         say("SOURCE holds no sessions.")
+
+
+def require_new(there: list[str], place: str, hint: str) -> None:
+    """Refuse to import sessions that are there already, or stand in the source twice."""
+    if there:
+        raise Conflict(
+            f"nothing was imported: in {place} there is already {', '.join(map(repr, there))}",
+            code="session_exists",
+            hint=hint,
+        )
 
 
 def _read(source: IO[bytes]) -> list[Export]:
@@ -143,17 +192,3 @@ def _read(source: IO[bytes]) -> list[Export]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InvalidExport("it is no UTF-8 text", line=line) from error
-
-
-def _require_new(store: SessionStore, names: list[str], place: str) -> None:
-    """Refuse sessions that are there already, or stand in the source twice."""
-    there = [
-        name for n, name in enumerate(names) if name in names[:n] or store.session_exists(name)
-    ]
-    if there:
-        listed = ", ".join(map(repr, there))
-        raise Conflict(
-            f"nothing was imported: in {place} there is already {listed}",
-            code="session_exists",
-            hint="--skip-existing imports the others; --as ID imports a single one as another",
-        )

@@ -24,6 +24,7 @@ class WriteKind(StrEnum):
     TURN = "turn"
     DELETE = "delete"
     INDEX = "index"
+    COPY = "copy"
 
 
 class Creation(StrEnum):
@@ -47,18 +48,34 @@ class Reset(Struct, frozen=True):
     repeats: int = 0
 
 
+class KeyRow(Struct, frozen=True):
+    """The outcome that an idempotency key recorded.
+
+    One of kind `copy` is a copy mark: no caller's key, but what a session knows about the one in
+    another store that it is a copy of. `revision` says up to where, `kept` is that session's key.
+    """
+
+    kind: str
+    revision: int
+    kept: int
+    turn: str | None = None
+
+
 class Restored(Struct, frozen=True):
-    """A whole log that is to be written as it stands.
+    """A log that is to be written as it stands elsewhere: a whole one, or what follows `after`.
 
     Every revision in it is relative to the session's start, those in payloads included: the commit
     knows where the session starts here. `revision` is the last that was given out, `floor` the
-    lowest that was not purged, `created` when the session was, in milliseconds.
+    lowest that was not purged, `created` when the session was, in milliseconds. `keys` are what
+    its idempotency keys recorded. A session that is there must stand at exactly `after`.
     """
 
     created: int
     revision: int
     floor: int
     rows: tuple[LogRow, ...]
+    keys: dict[str, KeyRow] = {}
+    after: int = 0
 
 
 class Write(Struct, frozen=True, kw_only=True):
@@ -66,7 +83,7 @@ class Write(Struct, frozen=True, kw_only=True):
 
     `expected_revision` must be the history's; `base_revision` must be a revision of this very
     session. `key` makes the write happen once, however often it is sent. `floor` is the reset below
-    which a purge removes everything; `restored` is a new session's whole log, instead of entries.
+    which a purge removes everything; `restored` is a log from elsewhere, instead of entries.
     `turn` says what is done to the session's turn.
     """
 
@@ -82,12 +99,3 @@ class Write(Struct, frozen=True, kw_only=True):
     floor: int | None = None
     restored: Restored | None = None
     turn: TurnAction | None = None
-
-
-class KeyRow(Struct, frozen=True):
-    """The outcome that an idempotency key recorded."""
-
-    kind: str
-    revision: int
-    kept: int
-    turn: str | None = None

@@ -18,7 +18,7 @@ from holdfast.rules.belonging import carried
 from holdfast.rules.change import Change
 from holdfast.rules.decision import Decision, Log
 from holdfast.rules.purging import decide_purge
-from holdfast.rules.restoring import decide_restore
+from holdfast.rules.restoring import decide_continuation, decide_restore
 from holdfast.rules.turns import decide_turn
 
 
@@ -42,6 +42,8 @@ def decide(
         _require_conditions(write, session)
         if write.floor is not None:
             return decide_purge(write, write.floor, session, log)
+        if write.restored is not None:
+            return decide_continuation(write.restored, session, now, log)
     return _decide_change(write, session, now, log)
 
 

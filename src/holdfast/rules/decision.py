@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -55,6 +55,7 @@ class Decision(Struct):
     Where the new row's floor is higher than the old one's, the messages and resets below it go.
     `ticket` is a place in the line to be kept; `served` is the id of one that is not needed any
     more, and with it go those that have lapsed. Deltas up to `forget` are not needed any more.
+    `keys` are those that a restored log recorded elsewhere; one that is there already moves.
     """
 
     answer: Answer
@@ -64,6 +65,7 @@ class Decision(Struct):
     ticket: Ticket | None = None
     served: str | None = None
     forget: int | None = None
+    keys: Mapping[str, KeyRow] = {}
 
 
 def rank_after(session: SessionRow, last: int, now: int) -> int:

@@ -7,18 +7,18 @@ them. Revisions are relative to the session's start.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Raw
 
-from holdfast.errors import CorruptEntry
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow
+from holdfast.model.write import KeyRow
 from holdfast.rules import codec
 from holdfast.rules.points import labels_of
-from holdfast.rules.restoring import shifted
+from holdfast.rules.restoring import callers_keys, shifted
 from holdfast.rules.verification import SessionCheck
 
 FORMAT = "holdfast-session"
@@ -27,25 +27,21 @@ _OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def export(session: SessionRow, rows: Iterable[LogRow]) -> str:
-    """Return a session and its log as text; `CorruptEntry` if they are not as they were written."""
+def export(session: SessionRow, rows: Iterable[LogRow], keys: Mapping[str, KeyRow]) -> str:
+    """Return a session, its log and its idempotency keys as text.
+
+    `CorruptEntry` if they are not as they were written.
+    """
     rows = list(rows)
     check = SessionCheck(session)
     check.walk(rows)
-    for problem in check.finish():
-        raise CorruptEntry(
-            f"session {session.id!r} is damaged"
-            + ("" if problem.revision is None else f" at entry {problem.revision}")
-            + f": {problem.what}",
-            session_id=session.id,
-            revision=problem.revision or 0,
-        )
+    check.require_sound()
     closing = {"entries": check.entries, "messages": check.messages}
-    lines = [_header(session), *_entries(session, rows), {"end": closing}]
+    lines = [_header(session, keys), *_entries(session, rows), {"end": closing}]
     return "".join(_printable(codec.encode(line).decode()) + "\n" for line in lines)
 
 
-def _header(session: SessionRow) -> dict[str, Any]:
+def _header(session: SessionRow, keys: Mapping[str, KeyRow]) -> dict[str, Any]:
     start = session.start
     facts = {
         "id": session.id,
@@ -59,8 +55,14 @@ def _header(session: SessionRow) -> dict[str, Any]:
         "floor": session.floor - start,
         "labels": {name: at - start for name, at in labels_of(session).items()},
         "metadata": codec.decode_object(session.meta.encode()),
+        "keys": {name: _key(key) for name, key in callers_keys(session, keys).items()},
     }
     return {"format": FORMAT, "version": VERSION, "session": facts}
+
+
+def _key(key: KeyRow) -> dict[str, Any]:
+    facts: dict[str, Any] = {"kind": key.kind, "revision": key.revision, "kept": key.kept}
+    return facts if key.turn is None else {**facts, "turn": key.turn}
 
 
 def _entries(session: SessionRow, rows: Iterable[LogRow]) -> Iterator[dict[str, Any]]:

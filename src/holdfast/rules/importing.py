@@ -17,7 +17,7 @@ from holdfast.model.entry import EntryKind, LogRow, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import REVISION_BITS, SessionRow, new_session
 from holdfast.model.usage import TurnStatus
-from holdfast.model.write import Restored
+from holdfast.model.write import KeyRow, Restored, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.arguments import MAX_NUMBER, check_count, check_id, check_stored_label
 from holdfast.rules.exporting import EPOCH, FORMAT, VERSION
@@ -25,6 +25,7 @@ from holdfast.rules.restoring import replayed
 from holdfast.rules.verification import SessionCheck
 
 T = TypeVar("T")
+_KEYED = (WriteKind.ADD, WriteKind.SAVE, WriteKind.TURN)
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 
 
@@ -41,6 +42,13 @@ class _Format(Struct):
     version: int
 
 
+class _Key(Struct):
+    kind: str
+    revision: int
+    kept: Count = 0
+    turn: str | None = None
+
+
 class _Facts(Struct):
     id: str
     title: str | None
@@ -52,6 +60,7 @@ class _Facts(Struct):
     floor: int
     labels: dict[str, int]
     metadata: dict[str, Any]
+    keys: dict[str, _Key] = field(default_factory=dict)
 
 
 class _Header(Struct):
@@ -259,9 +268,10 @@ class _Log:
         facts = self._facts
         try:
             created = milliseconds(facts.created_at, "created_at")
+            keys = dict(self._keys())
         except InvalidArgument as error:
             raise InvalidExport(error.message, line=self._header_line) from error
-        restored = Restored(created, facts.revision, facts.floor, tuple(self.rows))
+        restored = Restored(created, facts.revision, facts.floor, tuple(self.rows), keys)
         check = SessionCheck(self._as_stated(restored))
         check.walk(self.rows)
         for problem in check.finish():
@@ -272,7 +282,9 @@ class _Log:
     def _as_stated(self, restored: Restored) -> SessionRow:
         """Return the row that the log makes, with whatever the header says about it."""
         facts = self._facts
-        return replayed(new_session(0, "", facts.id, 0), restored, self.rows)._replace(
+        return replayed(
+            new_session(0, "", facts.id, restored.created), restored, self.rows
+        )._replace(
             message_count=facts.message_count,
             title=facts.title,
             user_id=facts.user_id,
@@ -280,6 +292,16 @@ class _Log:
             meta=codec.encode(facts.metadata).decode(),
             labels=codec.encode(facts.labels).decode(),
         )
+
+    def _keys(self) -> Iterator[tuple[str, KeyRow]]:
+        turns = {row.turn for row in self.rows if row.kind == EntryKind.TURN}
+        for name, key in self._facts.keys.items():
+            check_id(name, "key")
+            if key.kind not in _KEYED or not 0 <= key.revision <= self._facts.revision:
+                raise InvalidArgument(f"key {name!r} is that of no write of this session")
+            if key.turn not in (turns if key.kind == WriteKind.TURN else (None,)):
+                raise InvalidArgument(f"key {name!r} names no turn of this session")
+            yield name, KeyRow(key.kind, key.revision, key.kept, key.turn)
 
     def _entry(self, line: _Line) -> NewEntry:
         if line.kind == EntryKind.MESSAGE:

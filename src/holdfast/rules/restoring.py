@@ -6,16 +6,19 @@ which values of an entry are revisions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from msgspec import structs
+
+from holdfast.errors import Conflict
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.model.session import SessionRow
 from holdfast.model.usage import TurnStatus
-from holdfast.model.write import Restored
+from holdfast.model.write import KeyRow, Restored, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.decision import Decision, Log
-from holdfast.rules.details import NO_DETAILS, changed_details
+from holdfast.rules.details import changed_details
 
 
 def shifted(row: LogRow, by: int) -> LogRow:
@@ -46,16 +49,13 @@ def shifted(row: LogRow, by: int) -> LogRow:
 
 
 def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) -> SessionRow:
-    """Return the row of a new session once these rows are its log.
+    """Return a session's row once these rows follow in its log.
 
     A turn that is open in it has no lease: whoever ran it does not run it here.
     """
-    base = history_revision = session.start
-    message_count = 0
-    updated = restored.created
-    details = NO_DETAILS
-    open_turn: LogRow | None = None
-    status = TurnStatus.COMPLETED
+    base, history_revision = session.base, session.history_revision
+    message_count, updated, details = session.message_count, session.updated, session.details
+    turn = (session.open_turn, session.open_attempt, session.turn_status)
     for row in rows:
         updated = max(updated, row.at)
         if row.kind == EntryKind.MESSAGE:
@@ -68,29 +68,69 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
             details = changed_details(details, codec.decode_object(row.payload))
         elif row.kind == EntryKind.TURN:
             status = TurnStatus(codec.decode_object(row.payload)["status"])
-            open_turn = row if status in (TurnStatus.RUNNING, TurnStatus.WAITING) else None
+            is_open = status in (TurnStatus.RUNNING, TurnStatus.WAITING)
+            turn = (row.turn, row.attempt, status.value) if is_open else (None, 0, None)
     title, user_id, agent_name, meta, labels = details
+    open_turn, open_attempt, turn_status = turn
     return session._replace(
         revision=session.start + restored.revision,
         history_revision=history_revision,
         base=base,
-        floor=session.start + restored.floor,
+        floor=max(session.floor, session.start + restored.floor),
         message_count=message_count,
-        created=restored.created,
         updated=updated,
         title=title,
         user_id=user_id,
         agent_name=agent_name,
         meta=meta,
         labels=labels,
-        open_turn=open_turn and open_turn.turn,
-        open_attempt=open_turn.attempt if open_turn else 0,
-        turn_status=status.value if open_turn else None,
+        open_turn=open_turn,
+        open_attempt=open_attempt,
+        turn_status=turn_status,
     )
 
 
 def decide_restore(restored: Restored, session: SessionRow, now: int, log: Log) -> Decision:
     """Return what makes a new session of a restored log."""
+    born = session._replace(created=restored.created, updated=restored.created)
+    return _following(restored, born, now, log)
+
+
+def decide_continuation(restored: Restored, session: SessionRow, now: int, log: Log) -> Decision:
+    """Return what brings a copied session up to date, if nobody wrote to it in between."""
+    stands = session.revision - session.start
+    if stands != restored.after:
+        raise Conflict(
+            f"session {session.id!r} was written to since it was copied",
+            expected=session.start + restored.after,
+            actual=session.revision,
+            code="session_changed",
+        )
+    return _following(restored, session, now, log)
+
+
+def _following(restored: Restored, session: SessionRow, now: int, log: Log) -> Decision:
     rows = [shifted(row, session.start) for row in restored.rows]
     row = replayed(session, restored, rows)._replace(rank=log.next_rank(session, now))
-    return Decision(Commit(row.revision, row.history_revision), row, rows)
+    keys = {name: moved_key(key, session.start) for name, key in restored.keys.items()}
+    return Decision(Commit(row.revision, row.history_revision), row, rows, keys=keys)
+
+
+def callers_keys(
+    session: SessionRow, keys: Mapping[str, KeyRow], after: int = -1
+) -> dict[str, KeyRow]:
+    """Return the keys that callers gave for what stands in a log, with relative revisions.
+
+    Only those above `after`, which is relative too. One whose write came after the log was read
+    goes with that write.
+    """
+    return {
+        name: moved_key(key, -session.start)
+        for name, key in sorted(keys.items())
+        if key.kind != WriteKind.COPY and session.start + after < key.revision <= session.revision
+    }
+
+
+def moved_key(key: KeyRow, by: int) -> KeyRow:
+    """Return what a key recorded, with its revision moved."""
+    return structs.replace(key, revision=key.revision + by)

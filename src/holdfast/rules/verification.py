@@ -110,6 +110,17 @@ class SessionCheck:
             self._problem(self._base, "the rewrite's last entries are missing")
         return self.problems
 
+    def require_sound(self) -> None:
+        """Raise `CorruptEntry` for the first problem, if there is one, once all was walked."""
+        for problem in self.finish():
+            raise CorruptEntry(
+                f"session {self.session.id!r} is damaged"
+                + ("" if problem.revision is None else f" at entry {problem.revision}")
+                + f": {problem.what}",
+                session_id=self.session.id,
+                revision=problem.revision or 0,
+            )
+
     def _message_row(self, row: LogRow, count: int) -> None:
         if row.ordinal != self._in_generation:
             self._problem(

@@ -13,7 +13,7 @@ from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Indexed, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
-from holdfast.model.write import Write
+from holdfast.model.write import KeyRow, Write
 from holdfast.rules.decision import Answer
 
 Result: TypeAlias = Answer | Deletion | Indexed
@@ -146,6 +146,10 @@ class Backend(Protocol):
         """Return the entries above revision `after`, about `limit` of them."""
         ...
 
+    def read_keys(self, tenant: str, session_id: str, key: str | None = None) -> dict[str, KeyRow]:
+        """Return what a session's idempotency keys recorded, of all or of one, copy marks too."""
+        ...
+
     def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
         """Return a session's turn entries, of all of its turns or of one, in order."""
         ...
@@ -171,6 +175,10 @@ class Backend(Protocol):
 
     def list_sessions(self, listing: Listing) -> list[SessionRow]:
         """Return the sessions that a listing asks for."""
+        ...
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have sessions."""
         ...
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:

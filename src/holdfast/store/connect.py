@@ -46,7 +46,7 @@ def connect(
     """
     sources = sources or Sources()
     return SessionStore(
-        _engine(url, durability, timeout, sources, migrate=migrate),
+        open_engine(url, durability, timeout, sources, migrate=migrate),
         _tenant(tenant),
         sources,
         timeout,
@@ -69,7 +69,7 @@ def connect_async(
     def open_store() -> AsyncSessionStore:
         from holdfast.store.async_store import AsyncSessionStore
 
-        engine = _engine(url, durability, timeout, sources, migrate=migrate)
+        engine = open_engine(url, durability, timeout, sources, migrate=migrate)
         return AsyncSessionStore(engine, tenant, sources, timeout)
 
     return Connecting(open_store)
@@ -132,7 +132,7 @@ def _tenant(tenant: str | None) -> str:
     return check_id(tenant, "tenant")
 
 
-def _engine(
+def open_engine(
     url: str | os.PathLike[str] | None,
     durability: Durability,
     timeout_s: float,
@@ -140,6 +140,7 @@ def _engine(
     *,
     migrate: bool,
 ) -> Engine:
+    """Open the store that an address names, as `connect` does, for whatever tenant."""
     try:
         sensible = 0 < timeout_s <= threading.TIMEOUT_MAX
     except TypeError:

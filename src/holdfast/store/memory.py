@@ -108,6 +108,7 @@ class MemoryBackend:
         session.log.extend(decision.rows)
         if decision.key is not None and write.key is not None:
             session.keys[write.key] = decision.key
+        session.keys.update(decision.keys)
         return decision.answer
 
     def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
@@ -222,6 +223,13 @@ class MemoryBackend:
             rows = kept + [entry for entry in rows[limit:] if entry.revision <= ends]
         return LogRead(row, rows)
 
+    def read_keys(self, tenant: str, session_id: str, key: str | None = None) -> dict[str, KeyRow]:
+        """Return what a session's idempotency keys recorded, of all or of one."""
+        with self._lock:
+            session = self._sessions.get((tenant, session_id))
+            keys = dict(session.keys) if session else {}
+        return {name: row for name, row in keys.items() if key in (None, name)}
+
     def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
         """Return a session's turn entries, or those of one turn."""
         read = self.read_log(tenant, session_id)
@@ -244,6 +252,11 @@ class MemoryBackend:
         ]
         rows.sort(key=lambda row: (row.rank, row.pk), reverse=True)
         return rows[: listing.limit]
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have sessions."""
+        with self._lock:
+            return sorted({tenant for tenant, _ in self._sessions})
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
         """Return a tenant's sessions with keys above `pk`, by key."""

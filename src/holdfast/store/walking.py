@@ -42,7 +42,8 @@ class Walking:
         read = self._backend.read_log(self._tenant, check_id(session_id))
         if read is None:
             raise no_session(session_id)
-        return export(read.session, read.rows)
+        keys = self._backend.read_keys(self._tenant, session_id)  # none of the log's is missing
+        return export(read.session, read.rows, keys)
 
     def floors(self, session_id: str | None, ended_by: int | None) -> list[tuple[str, int]]:
         """Return the sessions that have something to purge, and the floor of what is left.

@@ -11,7 +11,7 @@ from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Search
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
-from holdfast.model.write import Write
+from holdfast.model.write import KeyRow, Write
 from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import (
     Capabilities,
@@ -153,6 +153,16 @@ class SqliteBackend:
                 rows += _log(connection, rows[-1].revision, ends, -1)
         return LogRead(session, rows)
 
+    def read_keys(self, tenant: str, session_id: str, key: str | None = None) -> dict[str, KeyRow]:
+        """Return what a session's idempotency keys recorded, of all or of one."""
+        place = (tenant, session_id)
+        with self._readers.snapshot() as connection:
+            if key is None:
+                found = connection.execute(queries()["session_keys"], place)
+            else:
+                found = connection.execute(queries()["session_key"], (*place, key))
+            return {row[0]: KeyRow(*row[1:]) for row in found}
+
     def read_turns(self, tenant: str, session_id: str, turn: str | None = None) -> LogRead | None:
         """Return a session's turn entries, or those of one turn, from one snapshot."""
         with self._readers.snapshot() as connection:
@@ -200,6 +210,11 @@ class SqliteBackend:
         values.append(listing.limit)
         with self._readers.snapshot() as connection:
             return [SessionRow._make(row) for row in connection.execute(queries()[name], values)]
+
+    def tenants(self) -> list[str]:
+        """Return the tenants that have sessions."""
+        with self._readers.snapshot() as connection:
+            return [str(row[0]) for row in connection.execute(queries()["tenants"])]
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
         """Return a tenant's sessions with keys above `pk`, by key."""

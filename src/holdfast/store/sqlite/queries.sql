@@ -56,6 +56,16 @@ SELECT column1, column2, column4, column5, column6, CAST(column7 AS TEXT), colum
 -- key: What a key recorded.
 SELECT kind, revision, kept, turn FROM keys WHERE session = ? AND key = ?;
 
+-- session_keys: What the keys of a session recorded.
+SELECT k.key, k.kind, k.revision, k.kept, k.turn
+  FROM sessions s JOIN keys k ON k.session = s.pk
+ WHERE s.tenant = ? AND s.id = ? ORDER BY k.key;
+
+-- session_key: What one of them recorded.
+SELECT k.key, k.kind, k.revision, k.kept, k.turn
+  FROM sessions s JOIN keys k ON k.session = s.pk
+ WHERE s.tenant = ? AND s.id = ? AND k.key = ?;
+
 -- insert_keys: Keys and what their writes came to.
 INSERT INTO keys (session, key, kind, revision, kept, turn, at) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (session, key) DO UPDATE SET revision = excluded.revision, at = excluded.at;
@@ -120,6 +130,9 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
  WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
    AND user_id = ?
  ORDER BY rank DESC, pk DESC LIMIT ?;
+
+-- tenants: Whose sessions there are.
+SELECT DISTINCT tenant FROM sessions ORDER BY tenant;
 
 -- sessions_after: A tenant's sessions by key, to walk over all of them.
 SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,

@@ -279,6 +279,8 @@ class _Batch:
                 self._activity.append(entry)
         if decision.key is not None and write.key is not None:
             self._keys[row.pk, write.key] = decision.key
+        for name, key in decision.keys.items():
+            self._keys[row.pk, name] = key
         return decision.answer
 
     def create_session(self, tenant: str, session_id: str, now: int) -> SessionRow:
@@ -427,5 +429,6 @@ def _is_listed_otherwise(row: SessionRow, old: SessionRow) -> bool:
         or row.details != old.details
         or row.fence != old.fence
         or row.open_turn != old.open_turn
+        or row.open_attempt != old.open_attempt
         or row.turn_status != old.turn_status
     )

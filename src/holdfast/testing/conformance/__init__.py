@@ -35,6 +35,7 @@ from holdfast.testing.conformance.exporting import Exporting  # noqa: E402
 from holdfast.testing.conformance.exporting_turns import ExportingTurns  # noqa: E402
 from holdfast.testing.conformance.input import BadInput  # noqa: E402
 from holdfast.testing.conformance.messages import Messages  # noqa: E402
+from holdfast.testing.conformance.moving import Moving  # noqa: E402
 from holdfast.testing.conformance.points import Points  # noqa: E402
 from holdfast.testing.conformance.preconditions import Preconditions  # noqa: E402
 from holdfast.testing.conformance.purging import Purging  # noqa: E402
@@ -88,6 +89,7 @@ SUITE: tuple[type[Conformance], ...] = (
     ExportingTurns,
     TurnPoints,
     Carrying,
+    Moving,
 )
 """Every class of the suite."""
 
@@ -108,6 +110,7 @@ __all__ = [
     "Face",
     "Forking",
     "Messages",
+    "Moving",
     "OpenBackend",
     "Points",
     "Preconditions",

@@ -169,6 +169,29 @@ class Exporting(Conformance):
         messages = sum(len(entry.get("messages", ())) for entry in entries)
         assert closing == {"end": {"entries": len(entries), "messages": messages}}
 
+    def test_keys(self, subject: Subject, store: SessionStore) -> None:
+        """Idempotency keys come back too: a request that is sent again is recognised."""
+        store.add_messages("s", users("a"), key="k")
+        store.set_chat_history("s", store.get_chat_history("s")[1:], key=NASTY)
+        store.add_messages("s", users("b"), key="later")
+        text = store.export_session("s")
+        other = subject.open("other")
+        for there, name in ((store, "t"), (other, "s")):
+            there.import_session(text, name)
+            commit = there.add_messages(name, users("a"), key="k")
+            assert (commit.replayed, commit.revision) == (
+                True,
+                there.read_entries(name)[0].revision,
+            )
+            assert there.set_chat_history(name, [], key=NASTY).replayed
+            with pytest.raises(Conflict):
+                there.set_chat_history(name, [], key="later")
+            assert texts(there.get_chat_history(name)) == ["b"]
+            assert not there.add_messages(name, users("c"), key="new").replayed
+        start = text.index(',"keys"')
+        store.import_session(text[:start] + text[text.index("}}}", start) + 2 :], "older")
+        assert not store.add_messages("older", users("a"), key="k").replayed
+
     def test_existing(self, store: SessionStore) -> None:
         """A session that is there is not touched by an import."""
         store.add_messages("s", users("a"))
@@ -227,6 +250,12 @@ class Exporting(Conformance):
             (1, '"id":"s"', '"id":""'),
             (1, '"labels":{"x":2}', '"labels":{"x":3}'),
             (1, '"created_at":"2', '"created_at":"x2'),
+            (1, '"k":{"kind":"add"', '"":{"kind":"add"'),
+            (1, '"k":{"kind":"add"', '"k":{"kind":"copy"'),
+            (1, '"k":{"kind":"add"', '"k":{"kind":"turn"'),
+            (1, '"k":{"kind":"add"', '"k":{"turn":"t","kind":"add"'),
+            (1, '"revision":2,"kept":0', '"revision":6,"kept":0'),
+            (1, '"revision":2,"kept":0', '"revision":2,"kept":-1'),
             (2, '"revision":1', '"revision":0'),
             (2, '"kind":"meta"', '"kind":"surprise"'),
             (2, '"title":"T"', '"title":["T"]'),
@@ -248,7 +277,7 @@ class Exporting(Conformance):
     def test_damaged(self, store: SessionStore, line: int, old: str, new: str) -> None:
         """A text that contradicts itself or our format names the line, and nothing is written."""
         store.create_session("s", title="T")
-        store.add_messages("s", users("a b"))
+        store.add_messages("s", users("a b"), key="k")
         store.label("s", "x")
         store.rewind_session("s", -1)
         lines = store.export_session("s").split("\n")

@@ -45,6 +45,15 @@ class ExportingTurns(Conformance):
             list(turn.stream(echo))
         assert other.verify().problems == []
 
+    def test_keys(self, store: SessionStore) -> None:
+        """A turn's key gives back in the import what the turn recorded; a failed one goes on."""
+        fill(store, "s")
+        store.import_session(store.export_session("s"), "t")
+        said = texts(store.get_chat_history("t"))
+        with store.turn("t", "Time?", key="prompt") as turn:
+            assert (turn.replayed, texts(turn.messages)) == (True, [None, "noon", "Noon."])
+        assert texts(store.get_chat_history("t")) == said
+
     def test_open_turn(self, store: SessionStore, subject: Subject) -> None:
         """A turn that runs is without a worker where it is imported: the next one closes it."""
         with store.turn("s", "one") as turn:

@@ -70,14 +70,14 @@ class Subject:
         self._loop = LoopThread() if face == "async" else None
         if self._loop is not None:
             self._closing.callback(self._loop.close)
-        self._engine = self._new_engine()
-        self.capabilities: Capabilities = self._engine.backend.capabilities
+        self.engine = self._new_engine()
+        self.capabilities: Capabilities = self.engine.backend.capabilities
 
     def open(self, tenant: str = "default") -> SessionStore:
         """Return a store of the face under test."""
         if self._loop is None:
-            return SessionStore(self._engine, tenant, self._sources, TIMEOUT_S)
-        store = AsyncSessionStore(self._engine, tenant, self._sources, TIMEOUT_S)
+            return SessionStore(self.engine, tenant, self._sources, TIMEOUT_S)
+        store = AsyncSessionStore(self.engine, tenant, self._sources, TIMEOUT_S)
         return blocking(store, self._loop)
 
     def open_elsewhere(self, tenant: str = "default") -> SessionStore:
@@ -85,13 +85,13 @@ class Subject:
 
         It works inside a function that the face under test calls, on whichever thread.
         """
-        engine = self._new_engine() if self.capabilities.cross_process else self._engine
+        engine = self._new_engine() if self.capabilities.cross_process else self.engine
         return SessionStore(engine, tenant, self._sources, TIMEOUT_S)
 
     def reopen(self) -> None:
         """Close the engine and open the data anew, as the next process would."""
-        self._engine.close()
-        self._engine = self._new_engine()
+        self.engine.close()
+        self.engine = self._new_engine()
 
     def need(self, capability: Literal["durable", "cross_process"]) -> None:
         """Skip the test if the backend declares that it lacks this."""
@@ -100,7 +100,7 @@ class Subject:
 
     def waiting(self, session_id: str, tenant: str = "default") -> int:
         """Return how many stand in line for a session's turn."""
-        return self._engine.backend.waiting(tenant, session_id)
+        return self.engine.backend.waiting(tenant, session_id)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until something has come true; a test that never sees it fails."""

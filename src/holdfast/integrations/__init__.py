@@ -1,0 +1,1 @@
+"""Ways into Holdfast from other frameworks, one for each."""

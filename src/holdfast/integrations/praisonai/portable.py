@@ -1,0 +1,97 @@
+"""PraisonAI's own exports, out of a store and into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from holdfast.errors import Conflict, HoldfastError
+from holdfast.integrations.praisonai import files
+from holdfast.integrations.praisonai.gathering import Find, Kind, as_export, gather
+from holdfast.integrations.praisonai.values import ImportReport, SessionData
+from holdfast.store.sync_store import SessionStore
+
+if TYPE_CHECKING:
+    from holdfast.integrations.praisonai.store import DefaultSessionStore
+
+VERSION = 1
+_CHAINS = ("lineage_id", "root_session_id", "thread_id")
+_LIVE = ("gateway_session_id", "agent_id")
+
+
+def payload(sessions: Iterable[SessionData]) -> dict[str, Any]:
+    """Return sessions as one export."""
+    return {"version": VERSION, "sessions": [one.to_dict() for one in sessions]}
+
+
+def exported(
+    store: DefaultSessionStore, session_id: str, *, include_lineage: bool
+) -> dict[str, Any]:
+    """Return one session as an export, with those that go on from it or come before it."""
+    if not store.session_exists(session_id):
+        return payload([])
+    session = store.get_session(session_id)
+    chain = _chain(session)
+    found = [session]
+    if include_lineage and chain is not None:
+        for row in store.list_sessions(None):
+            if row["session_id"] != session_id:
+                other = store.get_session(row["session_id"])
+                found += [other] if _chain(other) == chain else []
+    return payload(found)
+
+
+def imported(
+    store: SessionStore,
+    given: object,
+    *,
+    max_sessions: int,
+    reset_live_fields: bool,
+    overwrite: bool,
+) -> ImportReport:
+    """Create the sessions of an export, each in one commit, and say which were left out and why."""
+    sessions = given.get("sessions") if isinstance(given, Mapping) else None
+    version = given.get("version") if isinstance(given, Mapping) else None
+    if isinstance(version, int) and version > VERSION:
+        reason = f"unsupported payload version {version} (supported <= {VERSION})"
+        return ImportReport(0, [{"session_id": "", "reason": reason}])
+    count, skipped, seen = 0, list[dict[str, str]](), set[str]()
+    for index, value in enumerate(sessions if isinstance(sessions, list) else []):
+        session_id = str(value.get("session_id") or "") if isinstance(value, Mapping) else ""
+        if count >= max_sessions:
+            skipped.append({"session_id": "", "reason": f"max_sessions={max_sessions} cap reached"})
+            break
+        reason = f"malformed record at index {index}" if not session_id else ""
+        if session_id in seen:
+            reason = "duplicate in payload"
+        seen.add(session_id)
+        reason = reason or _create(store, value, live=not reset_live_fields, overwrite=overwrite)
+        count += not reason
+        skipped += [{"session_id": session_id, "reason": reason}] if reason else []
+    return ImportReport(count, skipped)
+
+
+def _create(store: SessionStore, value: Mapping[str, Any], *, live: bool, overwrite: bool) -> str:
+    """Create one session; return why not, if it was not."""
+    told = dict(value)
+    if not live:
+        metadata = told.get("metadata")
+        told["metadata"] = dict(metadata) if isinstance(metadata, Mapping) else {}
+        for name in _LIVE:
+            told.pop(name, None)
+            told["metadata"].pop(name, None)
+    (whole,) = gather([Find("", Kind.FILE, files.saved(told))])
+    try:
+        if overwrite:
+            store.delete_session(whole.session_id)
+        store.import_session(as_export(whole))
+    except Conflict:
+        return "already exists (use overwrite)"
+    except HoldfastError as error:
+        return f"import error: {error.message}"
+    return ""
+
+
+def _chain(session: SessionData) -> str | None:
+    found = (session.metadata.get(name) for name in _CHAINS)
+    return next((str(value) for value in found if value), None)

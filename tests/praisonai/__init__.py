@@ -1,0 +1,1 @@
+"""Coming from PraisonAI: the drop-in for its session store, and the import of its files."""
