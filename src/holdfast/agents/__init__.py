@@ -23,7 +23,7 @@ from holdfast.agents.managed import ManagedAgent, ManagedConfig
 from holdfast.agents.notices import Notice
 from holdfast.agents.offline import OfflineRunner
 from holdfast.agents.reply import Reply
-from holdfast.agents.runner import FunctionRunner, Resuming, Runner, as_runner
+from holdfast.agents.runner import FunctionRunner, Resuming, Runner, Summarising, as_runner
 from holdfast.agents.settings import MemoryConfig
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ __all__ = [
     "Resuming",
     "Runner",
     "Stage",
+    "Summarising",
     "Text",
     "ToolCall",
     "ToolCalls",

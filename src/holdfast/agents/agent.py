@@ -60,7 +60,9 @@ class Agent:
     Pydantic AI names, such as `"openai:gpt-4o-mini"`, or `"offline"`; with `base_url` a server of
     one's own. `tools` are functions with types and a docstring, sync or async. `runner` is anything
     else that answers: a `Runner`, an asynchronous generator function, an agent of Pydantic AI.
-    `backend` is a `ManagedAgent`, which then decides on all of it. Raises `ConfigError`.
+    `backend` is a `ManagedAgent`, which then decides on all of it. Of a history longer than
+    `history_tokens`, by estimate, the model is sent the end; with `compact="auto"` it first
+    summarises the rest, into a generation whose original stays readable. Raises `ConfigError`.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Agent:
         base_url: str | None = None,
         api_key: str | None = None,
         max_calls: int | None = None,
+        history_tokens: int | None = None,
+        compact: Literal["auto"] | None = None,
     ) -> None:
         self._name = name
         self._backend = backend
@@ -92,6 +96,8 @@ class Agent:
             base_url=base_url,
             api_key=api_key,
             max_calls=max_calls,
+            history_tokens=history_tokens,
+            compact=compact,
         )
         if backend is not None:
             _refuse_beside("backend", character, runner, session, store, memory, user_id)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from msgspec.structs import replace
 
 from holdfast.agents.approving import Decision, drive_on, pending_calls
 from holdfast.agents.driving import Answer, Asking, Stage, drive
+from holdfast.agents.events import Event
+from holdfast.agents.fitting import Fitting, check_fitting
 from holdfast.agents.models import Character, runner_for
 from holdfast.agents.runner import Runner, as_runner
 from holdfast.errors import ConfigError
+from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 
 
@@ -24,11 +28,12 @@ class Answering:
     """
 
     def __init__(self, character: Character, runner: Any = None) -> None:
-        if runner is not None and character != Character(name=character.name):
+        if runner is not None and not character.is_plain:
             raise ConfigError(
                 "a runner answers as it does: model, instructions and tools belong to it",
                 hint="pass either runner=, or model= and what goes with it",
             )
+        check_fitting(character.history_tokens, character.compact)
         self._character = character
         self._given = None if runner is None else as_runner(runner)
         # The first is made at once, so that what is wrong with it is known.
@@ -39,7 +44,22 @@ class Answering:
 
     async def answer(self, store: AsyncSessionStore, asking: Asking, stage: Stage) -> Answer:
         """Answer in a turn; the output of an answer that is text is its text."""
-        return self._finished(await drive(store, self._runner(), asking, stage))
+        return self._finished(
+            await drive(store, self._runner(), asking, stage, self._fitted(store, asking))
+        )
+
+    def _fitted(
+        self, store: AsyncSessionStore, asking: Asking
+    ) -> Callable[[Runner, History], AsyncIterator[Event]] | None:
+        tokens = self._character.history_tokens
+        if tokens is None:
+            return None
+        return Fitting(
+            store=store,
+            session_id=asking.session_id,
+            tokens=tokens,
+            summarise=self._character.compact == "auto",
+        ).answer
 
     async def decide(self, store: AsyncSessionStore, decision: Decision, stage: Stage) -> Answer:
         """Decide on a tool call that waits, and go on with the answer once none waits."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias, TypedDict, assert_never
 
 from msgspec import Struct
@@ -24,10 +24,11 @@ from holdfast.agents.events import (
     Used,
     Waiting,
 )
-from holdfast.agents.runner import Runner
+from holdfast.agents.runner import Runner, closing
 from holdfast.errors import HoldfastError
 from holdfast.model.message import Message
 from holdfast.model.usage import TurnStatus, UsageTotals
+from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.async_turn import AsyncTurn
 from holdfast.store.opening import OnBusy
@@ -78,14 +79,24 @@ class Stage(Struct, frozen=True):
     stopping: Callable[[], bool] = lambda: False
 
 
-async def drive(store: AsyncSessionStore, runner: Runner, asking: Asking, stage: Stage) -> Answer:
+async def drive(
+    store: AsyncSessionStore,
+    runner: Runner,
+    asking: Asking,
+    stage: Stage,
+    answering: Callable[[Runner, History], AsyncIterator[Event]] | None = None,
+) -> Answer:
     """Open a turn, let the runner answer, and return how it went.
+
+    `answering` may stand between the runner and the history that it is given.
 
     An error of the runner leaves the turn failed and is raised; an interrupt cancels the runner and
     is no error. Cancelling the task leaves the turn interrupted. Raises what `store.turn` raises.
     """
 
     async def begin(turn: AsyncTurn) -> AsyncIterator[Event]:
+        if answering is not None:
+            return answering(runner, turn.history)
         return runner.answer(turn.history)
 
     turn = store.turn(
@@ -196,7 +207,7 @@ class _Telling:
 
     async def all(self, events: AsyncIterator[Event]) -> None:
         """Write all events; whoever yields them is closed in this task, however it ends."""
-        async with contextlib.aclosing(_closable(events)) as source:
+        async with closing(events) as source:
             async for event in source:
                 if event != Text(""):
                     await self._write(event)
@@ -272,12 +283,3 @@ class _Telling:
             requests=total.requests + 1,
             unknown=total.unknown + used.unknown,
         )
-
-
-async def _closable(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    try:
-        async for event in events:
-            yield event
-    finally:
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 from uuid import uuid4
 
 from holdfast.agents.answering import Answering
@@ -52,13 +52,16 @@ class ManagedConfig:
 
     `max_turns` limits how often the model is asked for one prompt. `metadata` and `session_title`
     become those of its sessions. `tools` are functions with types and a docstring. A `base_url`
-    names a server that speaks OpenAI's chat completions; `api_key` is never stored. Raises
-    `ConfigError` for a key that Holdfast does not know, with the reason.
+    names a server that speaks OpenAI's chat completions; `api_key` is never stored.
+    `history_tokens` and `compact` are those of `Agent`. Raises `ConfigError` for a key that
+    Holdfast does not know, with the reason.
     """
 
     __slots__ = (
         "api_key",
         "base_url",
+        "compact",
+        "history_tokens",
         "max_turns",
         "metadata",
         "model",
@@ -80,6 +83,8 @@ class ManagedConfig:
         session_title: str | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
+        history_tokens: int | None = None,
+        compact: Literal["auto"] | None = None,
         **unknown: Any,
     ) -> None:
         refuse_unknown("ManagedConfig", unknown, self.__slots__, _REASONS)
@@ -92,6 +97,8 @@ class ManagedConfig:
         self.session_title = session_title
         self.base_url = base_url
         self.api_key = api_key
+        self.history_tokens = history_tokens
+        self.compact = compact
         for tool in self.tools:
             if not callable(tool):
                 raise ConfigError(
@@ -113,6 +120,8 @@ class ManagedConfig:
             base_url=self.base_url,
             api_key=self.api_key,
             max_calls=self.max_turns,
+            history_tokens=self.history_tokens,
+            compact=self.compact,
         )
 
     def kept(self) -> dict[str, Any]:
@@ -124,6 +133,8 @@ class ManagedConfig:
             "max_turns": self.max_turns,
             "session_title": self.session_title,
             "base_url": self.base_url,
+            "history_tokens": self.history_tokens,
+            "compact": self.compact,
         }
 
 
@@ -359,7 +370,10 @@ class ManagedAgent:
 
     def _make_answering(self, config: ManagedConfig) -> Answering:
         if self._runner is not None:
-            return Answering(Character(name=config.name), self._runner)
+            plain = Character(
+                name=config.name, history_tokens=config.history_tokens, compact=config.compact
+            )
+            return Answering(plain, self._runner)
         return Answering(config.character())
 
     def _begin(self) -> None:

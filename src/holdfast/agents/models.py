@@ -38,7 +38,8 @@ class Character(Struct, frozen=True, kw_only=True):
 
     `tools` are functions with types and a docstring, sync or async. With an `output_type` the
     answer is a value of it. A `base_url` names a server that speaks OpenAI's chat completions.
-    `max_calls` limits how often the model is asked in one turn.
+    `max_calls` limits how often the model is asked in one turn. Of a history longer than
+    `history_tokens` the model is sent the end; with `compact="auto"` the rest is summarised.
     """
 
     name: str = "Agent"
@@ -49,6 +50,14 @@ class Character(Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     api_key: str | None = None
     max_calls: int | None = None
+    history_tokens: int | None = None
+    compact: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing was said that a model needs."""
+        plain = Character(name=self.name, history_tokens=self.history_tokens, compact=self.compact)
+        return self == plain
 
 
 def runner_for(character: Character) -> Runner:

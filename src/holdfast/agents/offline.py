@@ -35,21 +35,31 @@ class OfflineRunner:
         told = sum(len(text_of(message).split()) for message in history)
         yield Used(model=NAME, input_tokens=told, output_tokens=len(words))
 
+    async def summarise(self, history: History) -> AsyncIterator[Event]:
+        """Yield what users have told of themselves, in sentences that it understands later."""
+        yield ModelCall(NAME)
+        said = [text_of(message) for message in history if message["role"] in ("user", "system")]
+        facts = [f"My {subject} is {value}." for subject, value in _facts(said).items()]
+        yield Text("\n".join(facts))
+        told = sum(len(text.split()) for text in said)
+        yield Used(model=NAME, input_tokens=told, output_tokens=4 * len(facts))
+
 
 def reply(history: Sequence[Message]) -> str:
     """Return the offline model's answer to a conversation."""
     said = [text_of(message) for message in history if message["role"] == "user"]
     prompt = said[-1] if said else ""
-    facts = _facts(said)
+    told = [text_of(message) for message in history if message["role"] in ("user", "system")]
+    facts = _facts(told)
     asked = _ASKED.search(prompt)
     if asked:
         subject = _plain(asked[1])
         if subject in facts:
             return f"Your {subject} is {facts[subject]}. (I am offline.)"
         return f"You have not told me your {subject}. (I am offline.)"
-    told = _facts([prompt])
-    if told:
-        subject, value = next(iter(told.items()))
+    new = _facts([prompt])
+    if new:
+        subject, value = next(iter(new.items()))
         return f"I will remember that your {subject} is {value}. (I am offline.)"
     return f"I am offline, so all I can do is remember. You said: {prompt}"
 

@@ -37,6 +37,7 @@ from holdfast.agents.events import (
     Used,
     Waiting,
 )
+from holdfast.agents.runner import closing
 from holdfast.errors import NotSupported
 from holdfast.rules.history import History
 
@@ -57,14 +58,23 @@ class PydanticAIRunner:
 
     async def answer(self, history: History) -> AsyncIterator[Event]:
         """Yield the agent's answer."""
-        async for event in self._answer(history, None):
-            yield event
+        async with closing(self._answer(history, None)) as events:
+            async for event in events:
+                yield event
 
     async def resume(self, history: History, approved: frozenset[str]) -> AsyncIterator[Event]:
         """Carry out what was approved, and yield the rest of the answer."""
         decided = DeferredToolResults(approvals=dict.fromkeys(approved, True))
-        async for event in self._answer(history, decided):
-            yield event
+        async with closing(self._answer(history, decided)) as events:
+            async for event in events:
+                yield event
+
+    async def summarise(self, history: History) -> AsyncIterator[Event]:
+        """Yield a summary by the agent's model, without its tools and its instructions."""
+        plain = PydanticAIRunner(Agent(self._agent.model), max_calls=1)
+        async with closing(plain.answer(history)) as events:
+            async for event in events:
+                yield event
 
     async def _answer(
         self, history: History, decided: DeferredToolResults | None
@@ -80,16 +90,18 @@ class PydanticAIRunner:
             async for node in run:
                 if Agent.is_model_request_node(node):
                     shown = False
-                    async for event in _asked(run, node):
-                        shown = shown or isinstance(event, Text)
-                        yield event
+                    async with closing(_asked(run, node)) as events:
+                        async for event in events:
+                            shown = shown or isinstance(event, Text)
+                            yield event
                 elif Agent.is_call_tools_node(node):
                     if not in_the_log:
                         for event in _calls(run, node):
                             yield event
                     in_the_log = False
-                    async for event in _called(run, node):
-                        yield event
+                    async with closing(_called(run, node)) as events:
+                        async for event in events:
+                            yield event
             if run.result is None:
                 return
             if isinstance(run.result.output, DeferredToolRequests):

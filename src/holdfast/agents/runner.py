@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from holdfast.agents.events import Event, Text
@@ -40,8 +41,35 @@ class Resuming(Protocol):
         ...
 
 
+@runtime_checkable
+class Summarising(Protocol):
+    """A runner that has a way of its own to summarise, such as one without its tools."""
+
+    def summarise(self, history: History) -> AsyncIterator[Event]:
+        """Yield a summary; `history` ends with the wish for it."""
+        ...
+
+
 Answering: TypeAlias = Callable[[History], AsyncIterator[str | Event]]
 """An asynchronous generator function that yields text, or events."""
+
+
+def closing(events: AsyncIterator[Event]) -> aclosing[AsyncGenerator[Event, None]]:
+    """Return events to be used with `async with`: whoever yields them is closed at its end.
+
+    A runner may hold what one task has to enter and to leave. A generator that is merely left is
+    closed some time later, in another task.
+    """
+    return aclosing(_closable(events))
+
+
+async def _closable(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    try:
+        async for event in events:
+            yield event
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
 
 
 class FunctionRunner:
