@@ -192,6 +192,64 @@ def test_an_interrupt_stops_the_model(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_an_interrupt_stops_a_tool() -> None:
+    """An asynchronous tool is cancelled within a second; its call is there, without a result."""
+
+    async def run() -> None:
+        async with holdfast.connect_async("memory://") as store:
+            called, ended = asyncio.Event(), asyncio.Event()
+
+            async def wait() -> str:
+                """Wait for ever."""
+                called.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ended.set()
+                return ""
+
+            with FakeOpenAI([Scripted(pieces=("Hm.",), calls=(FakeCall("wait"),))]) as fake:
+                answering = asyncio.create_task(ask(store, pydantic_agent(fake, [wait])))
+                await called.wait()
+                started = time.monotonic()
+                assert await store.interrupt(SESSION)
+                answer, _ = await answering
+            assert time.monotonic() - started < 1.0
+            assert ended.is_set()
+            assert (answer.text, answer.status) == ("Hm.", TurnStatus.INTERRUPTED)
+            history = await store.get_chat_history(SESSION)
+            assert [m["role"] for m in history] == ["user", "assistant", "tool"]
+            assert "may or may not" in history[-1]["content"]
+            assert (await store.stats(SESSION)).usage.unknown == 0
+
+    asyncio.run(run())
+
+
+def test_a_tool_that_fails() -> None:
+    """A tool's own error reaches the caller and fails the turn; its call stays open in the log."""
+
+    async def run() -> None:
+        async with holdfast.connect_async("memory://") as store:
+
+            def breaks() -> str:
+                """Break."""
+                raise OSError("no disk")
+
+            script = [Scripted(calls=(FakeCall("breaks"),)), Scripted(pieces=("I see.",))]
+            with FakeOpenAI(script) as fake:
+                agent = pydantic_agent(fake, [breaks])
+                with pytest.raises(OSError, match="no disk"):
+                    await ask(store, agent)
+                answer, _ = await ask(store, agent, "And now?")
+            assert answer.text == "I see."
+            assert (await left(store))[1] == ["failed", "completed"]
+            # What the provider is sent has a result for every call.
+            roles = [m["role"] for m in fake.requests[1]["messages"]]
+            assert roles == ["user", "assistant", "tool", "user"]
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_caller_leaves_what_was_shown() -> None:
     """Cancelling the caller's task cancels the model's call and keeps the text."""
 

@@ -12,7 +12,7 @@ import pytest
 
 import holdfast
 from holdfast.agents import Agent, ManagedAgent, ManagedConfig, Notice
-from holdfast.errors import ConfigError, InvalidArgument, SessionNotFound
+from holdfast.errors import ConfigError, InvalidArgument, SessionNotFound, WrongUser
 from holdfast.model.entry import UsageEntry
 from holdfast.store.faces import async_face
 from holdfast.store.sources import Sources
@@ -237,6 +237,21 @@ def test_sessions_are_listed_by_agent(store: holdfast.SessionStore) -> None:
     assert len(one.list_sessions()) == 2
     assert two.list_sessions() == [two.retrieve_session()]
     assert one.list_sessions(1) == [one.retrieve_session()]
+
+
+def test_sessions_of_users(store: holdfast.SessionStore) -> None:
+    """An agent for one user neither resumes nor lists another user's sessions."""
+    mine, theirs = (
+        ManagedAgent(config=ManagedConfig(model="offline"), store=store, user_id=user)
+        for user in ("alice", "eve")
+    )
+    asyncio.run(mine.execute("My name is Alice"))
+    had = theirs.session_id
+    with pytest.raises(WrongUser):
+        theirs.resume_session(mine.session_id)
+    assert theirs.session_id == had
+    assert theirs.list_sessions() == []
+    assert mine.list_sessions() == [mine.retrieve_session()]
 
 
 def test_an_updated_agent_keeps_the_conversation(store: holdfast.SessionStore) -> None:

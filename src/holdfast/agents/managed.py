@@ -22,7 +22,7 @@ from holdfast.agents.sessions import (
     waiting_calls,
 )
 from holdfast.agents.settings import AnyStore, opened, refuse_unknown
-from holdfast.errors import ConfigError, Conflict, SessionNotFound
+from holdfast.errors import ConfigError, Conflict, SessionNotFound, WrongUser
 from holdfast.model.session import SessionInfo
 from holdfast.store.faces import async_face
 from holdfast.store.sync_store import SessionStore
@@ -301,9 +301,9 @@ class ManagedAgent:
     def list_sessions(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return the sessions in the store that an agent of this name has begun, the latest first.
 
-        Each is as `retrieve_session` gives it.
+        Each is as `retrieve_session` gives it. With a `user_id` only those of that user.
         """
-        found = self._store.list_sessions(limit, agent_name=self._listed_as)
+        found = self._store.list_sessions(limit, agent_name=self._listed_as, user_id=self._user_id)
         return [facts_of(self._store, info) for info in found]
 
     def resume_session(self, session_id: str) -> None:
@@ -311,9 +311,11 @@ class ManagedAgent:
 
         Without a configuration of its own, the agent takes up the model and the system text that
         the session was begun with; tools are code, and have to be given again. Raises
-        `SessionNotFound`, and then goes on with the session that it had.
+        `SessionNotFound`, or `WrongUser`, and then goes on with the session that it had.
         """
         info = self._store.get_session(session_id)
+        if self._user_id is not None and info.user_id not in (None, self._user_id):
+            raise WrongUser(f"session {session_id!r} belongs to another user")
         self._session_id = session_id
         self._begun.add(session_id)
         self._take_up(info)
