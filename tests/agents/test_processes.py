@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import holdfast
-from holdfast.agents import Agent
+from holdfast.agents import Agent, idempotent
 from holdfast.model.entry import DeltaEntry
 from holdfast.store.sources import Sources
-from holdfast.testing.fakes.openai import FakeOpenAI, Scripted
+from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
 from tests.agents.scene import endings, said, wait_for
 from tests.agents.worker import SESSION, STARTS
 
@@ -98,6 +99,38 @@ def test_killed_after_twenty_chunks(play: Play) -> None:
             assert agent.start("And now?") == "Fine."
         sent = [m["content"] for m in fake.requests[-1]["messages"]]
         assert sent == ["Tell me", SHOWN, "And now?"]
+
+
+@pytest.mark.parametrize("mark", [None, idempotent])
+def test_killed_in_a_tool(play: Play, mark: Any) -> None:
+    """A tool whose worker died in it is called again only if it is declared idempotent."""
+    calls: list[str] = []
+
+    def pay() -> str:
+        """Pay."""
+        calls.append("again")
+        return "paid"
+
+    script = [Scripted(calls=(FakeCall("pay"),)), Scripted(pieces=("Done.",))]
+    with FakeOpenAI(script) as fake:
+        worker = play.start("dies_in_a_tool", fake.base_url, "r1")
+        assert worker.wait(PATIENCE_S) == 9
+        later = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)
+        with holdfast.connect(play.path, sources=later) as store:
+            agent = Agent(
+                model="fake-1",
+                base_url=fake.base_url,
+                session=SESSION,
+                store=store,
+                tools=[mark(pay) if mark else pay],
+            )
+            assert agent.start("Pay it", key="r1") == "Done."
+        told = fake.requests[1]["messages"][-1]
+    assert calls == (["again"] if mark else [])
+    assert told["role"] == "tool"
+    assert ("may or may not" in told["content"]) is (mark is None)
+    roles = [m["role"] for m in play.store.get_chat_history(SESSION)]
+    assert roles == ["user", "assistant", "tool", "assistant"]
 
 
 def test_stopped_by_ctrl_c(play: Play) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -44,11 +45,23 @@ def whole(path: str, base_url: str, name: str) -> None:
         sys.stdout.write("stopped\n")
 
 
+def dies_in_a_tool(path: str, base_url: str, key: str) -> None:
+    """Die while a tool is being called."""
+
+    def pay() -> str:
+        """Pay."""
+        os._exit(9)
+
+    payer = Agent(model="fake-1", base_url=base_url, session=SESSION, store=path, tools=[pay])
+    payer.start("Pay it", key=key)
+
+
 ROLES: dict[str, Callable[[str, str, str], None]] = {
     "starts": starts,
     "stream": stream,
     "unread": unread,
     "whole": whole,
+    "dies_in_a_tool": dies_in_a_tool,
 }
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 from typing import TYPE_CHECKING, Any
 
 from holdfast.agents.agent import Agent
-from holdfast.agents.approving import needs_approval
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import (
     Event,
@@ -25,6 +24,7 @@ from holdfast.agents.offline import OfflineRunner
 from holdfast.agents.reply import Reply
 from holdfast.agents.runner import FunctionRunner, Resuming, Runner, Summarising, as_runner
 from holdfast.agents.settings import MemoryConfig
+from holdfast.agents.tools import idempotent, needs_approval
 
 if TYPE_CHECKING:
     from holdfast.agents.pydantic_ai import PydanticAIRunner
@@ -56,6 +56,7 @@ __all__ = [
     "Waiting",
     "as_runner",
     "drive",
+    "idempotent",
     "needs_approval",
 ]
 

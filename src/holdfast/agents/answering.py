@@ -9,13 +9,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.agents.approving import Decision, drive_on, pending_calls
+from holdfast.agents.approving import Decision, drive_on, pending_calls, without_invented
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import Event
 from holdfast.agents.fitting import Fitting, check_fitting
 from holdfast.agents.models import Character, runner_for
-from holdfast.agents.runner import Runner, as_runner
+from holdfast.agents.runner import Resuming, Runner, as_runner
+from holdfast.agents.tools import idempotent_names
 from holdfast.errors import ConfigError
+from holdfast.model.message import SyntheticMessage
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 
@@ -45,21 +47,29 @@ class Answering:
     async def answer(self, store: AsyncSessionStore, asking: Asking, stage: Stage) -> Answer:
         """Answer in a turn; the output of an answer that is text is its text."""
         return self._finished(
-            await drive(store, self._runner(), asking, stage, self._fitted(store, asking))
+            await drive(store, self._runner(), asking, stage, self._between(store, asking))
         )
 
-    def _fitted(
+    def _between(
         self, store: AsyncSessionStore, asking: Asking
-    ) -> Callable[[Runner, History], AsyncIterator[Event]] | None:
+    ) -> Callable[[Runner, History], AsyncIterator[Event]]:
+        """Return what stands between a runner and the history that it is given."""
         tokens = self._character.history_tokens
-        if tokens is None:
-            return None
-        return Fitting(
-            store=store,
-            session_id=asking.session_id,
-            tokens=tokens,
-            summarise=self._character.compact == "auto",
-        ).answer
+        again = idempotent_names(self._character.tools)
+
+        def answering(runner: Runner, history: History) -> AsyncIterator[Event]:
+            unknown = _unknown_calls(history, again)
+            if unknown and isinstance(runner, Resuming):
+                return runner.resume(without_invented(history, unknown), unknown)
+            if tokens is None:
+                return runner.answer(history)
+            summarise = self._character.compact == "auto"
+            fitted = Fitting(
+                store=store, session_id=asking.session_id, tokens=tokens, summarise=summarise
+            )
+            return fitted.answer(runner, history)
+
+        return answering
 
     async def decide(self, store: AsyncSessionStore, decision: Decision, stage: Stage) -> Answer:
         """Decide on a tool call that waits, and go on with the answer once none waits."""
@@ -98,3 +108,10 @@ class Answering:
             spare, self._spare = self._spare, None
             self._runners[loop] = spare or runner_for(self._character)
         return self._runners[loop]
+
+
+def _unknown_calls(history: History, names: frozenset[str]) -> frozenset[str]:
+    """Return the calls, of these tools, with which an attempt that died has ended."""
+    if not (history and isinstance(history[-1], SyntheticMessage)):
+        return frozenset()
+    return frozenset(call.id for call in pending_calls(history) if call.name in names)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Sequence, Set
 
 from msgspec import Struct
 
@@ -16,23 +15,8 @@ from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.async_turn import AsyncTurn
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 DENIED = "Denied: the user did not allow this call."
 """What a model is told of a call that was denied without a reason."""
-
-_MARK = "__holdfast_needs_approval__"
-
-
-def needs_approval(function: Function) -> Function:
-    """Mark a tool as one that is called only once a person has agreed."""
-    setattr(function, _MARK, True)
-    return function
-
-
-def is_marked(tool: object) -> bool:
-    """Say whether a tool needs approval."""
-    return getattr(tool, _MARK, False) is True
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -92,7 +76,7 @@ async def drive_on(
             turn.wait_for_approval(approved=sorted(approved))
             return None
         assert isinstance(runner, Resuming), "found out above"
-        return runner.resume(_without_invented(turn.history, approved), frozenset(approved))
+        return runner.resume(without_invented(turn.history, approved), frozenset(approved))
 
     turn = store.turn(decision.session_id, resume=decision.turn, timeout=decision.timeout)
     answer = await in_turn(turn, begin, stage)
@@ -121,7 +105,7 @@ def not_waiting(session_id: str, call: str) -> Conflict:
     )
 
 
-def _without_invented(history: History, calls: set[str]) -> History:
+def without_invented(history: History, calls: Set[str]) -> History:
     """Return the history without the invented results of these calls."""
     return History(
         message

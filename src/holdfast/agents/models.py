@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from holdfast.agents.approving import is_marked
 from holdfast.agents.offline import NAME as OFFLINE
 from holdfast.agents.offline import OfflineRunner
 from holdfast.agents.runner import Runner
+from holdfast.agents.tools import asks_first
 from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,12 +109,14 @@ def _with_pydantic_ai(character: Character, model: str | Model | None) -> Runner
     from holdfast.agents.pydantic_ai import PydanticAIRunner
 
     try:
-        asks = any(map(is_marked, character.tools))
+        asks = any(map(asks_first, character.tools))
         agent = Agent(
             _model(model, character.base_url, character.api_key),
             name=character.name,
             instructions=character.instructions,
-            tools=[Tool(t, requires_approval=True) if is_marked(t) else t for t in character.tools],
+            tools=[
+                Tool(t, requires_approval=True) if asks_first(t) else t for t in character.tools
+            ],
             output_type=[character.output_type, DeferredToolRequests]
             if asks
             else character.output_type,
