@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from holdfast.store.sources import Sources
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
 from tests.agents.scene import endings, said, wait_for
 from tests.agents.worker import SESSION, STARTS
+from tests.turns.judging import judge
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60.0
@@ -99,6 +101,41 @@ def test_killed_after_twenty_chunks(play: Play) -> None:
             assert agent.start("And now?") == "Fine."
         sent = [m["content"] for m in fake.requests[-1]["messages"]]
         assert sent == ["Tell me", SHOWN, "And now?"]
+
+
+def test_killed_at_random(play: Play) -> None:
+    """Agents that are killed at any moment, and asked again, answer each prompt once, in order."""
+    moments = random.Random(7)
+
+    def script(body: dict[str, Any]) -> Scripted:
+        if body["messages"][-1]["role"] == "user" and moments.random() < 0.5:
+            call = FakeCall("weather", '{"city": "Paris"}', f"call_{moments.random()}")
+            return Scripted(pieces=("Let me ", "look."), calls=(call,), delay=0.01)
+        return Scripted(pieces=("It ", "is ", "so."), delay=0.05)
+
+    with FakeOpenAI(script) as fake:
+        for number in range(3):
+            spared = False
+            while not spared:
+                requests = len(fake.requests)
+                worker = play.start("keyed", fake.base_url, f"prompt {number}")
+                # Without a request, if the one before was killed after its answer was stored.
+                while len(fake.requests) == requests and worker.poll() is None:
+                    time.sleep(0.002)
+                try:
+                    spared = worker.wait(moments.uniform(0.0, 0.6)) == 0
+                except subprocess.TimeoutExpired:
+                    worker.kill()
+                    worker.wait()
+                    later = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)
+                    with holdfast.connect(play.path, sources=later) as store:
+                        store.recover()
+    assert judge(play.store.read_entries(SESSION)) == []
+    assert play.store.verify().problems == []
+    history = play.store.get_chat_history(SESSION)
+    prompts = [m["content"] for m in history if m["role"] == "user"]
+    assert prompts == [f"prompt {number}" for number in range(3)]
+    assert endings(play.store.read_entries(SESSION)).count("completed") == 3
 
 
 @pytest.mark.parametrize("mark", [None, idempotent])

@@ -56,11 +56,23 @@ def dies_in_a_tool(path: str, base_url: str, key: str) -> None:
     payer.start("Pay it", key=key)
 
 
+def keyed(path: str, base_url: str, key: str) -> None:
+    """Ask with a key, and with a tool at hand; a request that is sent again is answered once."""
+
+    def weather(city: str) -> str:
+        """Return the weather of a city."""
+        return f"sunny in {city}"
+
+    asked = Agent(model="fake-1", base_url=base_url, session=SESSION, store=path, tools=[weather])
+    asked.start(key, key=key)
+
+
 ROLES: dict[str, Callable[[str, str, str], None]] = {
     "starts": starts,
     "stream": stream,
     "unread": unread,
     "whole": whole,
+    "keyed": keyed,
     "dies_in_a_tool": dies_in_a_tool,
 }
 
