@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Agent, ManagedAgent, MemoryConfig
+from holdfast import Agent, ManagedAgent, MemoryConfig, get_default_session_store
 from holdfast import ManagedConfig as LocalManagedConfig
 from holdfast.testing.fakes.openai import FakeOpenAI, Scripted
 
@@ -30,6 +30,7 @@ def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeOp
         monkeypatch.setattr("holdfast.store.connect._default", None)
         monkeypatch.chdir(tmp_path)
         yield fake
+        get_default_session_store().close()
 
 
 def managed_agent() -> ManagedAgent:
