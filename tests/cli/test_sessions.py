@@ -213,7 +213,7 @@ def test_delete_under_a_reader_is_pending(run: Run, path: Path) -> None:
         result = run("session", "delete", "trip", "--yes", "--store", str(path))
         reader.close()
     assert result.exit_code == 0
-    assert "a reader still holds some of its bytes" in result.stderr
+    assert "a reader still holds some of the bytes" in result.stderr
 
 
 def test_tenants_do_not_meet(run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

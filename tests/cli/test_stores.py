@@ -156,7 +156,7 @@ def test_an_empty_store_says_where_it_looked(run: Run, tmp_path: Path) -> None:
     ("url", "code"),
     [
         ("redis://localhost", 2),
-        ("postgresql://localhost/x", 2),
+        ("postgresql://127.0.0.1:1/x", 3),
         ("wrong://x", 2),
         ("", 2),
         ("sqlite://", 2),

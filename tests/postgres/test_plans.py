@@ -12,6 +12,7 @@ import pytest
 import holdfast
 from holdfast import SessionStore
 from holdfast.store.backend import Listing
+from holdfast.store.postgres.arrays import learn_arrays, texts
 from holdfast.store.postgres.queries import queries
 from holdfast.store.sources import Sources
 from holdfast.store.urls import backend_for
@@ -24,8 +25,8 @@ from tests.postgres.writing import write
 COUNT = 100_000
 ROLE = "planned"
 
-OF_EVERYTHING = {"count_sessions", "count_messages", "count_activity", "usages", "size"}
-"""They count all that a tenant has: `stats` says so, and nobody asks it often."""
+OF_EVERYTHING = {"count_sessions", "count_messages", "count_activity", "usages", "size", "tenants"}
+"""They are about all there is, for `stats` and for copying a store: nobody asks them often."""
 
 NOTHING_TO_FIND = {
     "set_tenant",
@@ -41,9 +42,14 @@ INDEX_ALONE = {"count_indexed"}
 """Reads one index from end to end, and no table."""
 
 LARGE_SORT = 1_000
-IN_VAIN = 200
+IN_VAIN = 1_100
+"""Of a group of ranks, 1,024 at most are looked at to find the next session."""
+
 BLOCKS = 400
 """A table of sessions has over 3,000 pages; what reads 1,000 of its rows, or keys, reads these."""
+
+W_KEYS, W_IDS = 17, 18
+"""Where `commit_v1` takes the keys and the ids of writes."""
 
 HOT = sorted(set(queries("holdfast")) - OF_EVERYTHING - NOTHING_TO_FIND - {"commit"})
 
@@ -83,6 +89,7 @@ def seen(request: pytest.FixtureRequest, filled: str, role_url: str) -> Iterator
     with recording("holdfast") as asked:
         work(url, 10_000 if request.param == "owner" else 20_000)
     with psycopg.connect(url, autocommit=True) as connection:
+        learn_arrays(connection)
         connection.execute("SELECT set_config('holdfast.tenant', %s, false)", (TENANT,))
         yield Seen(asked, url, connection)
 
@@ -170,13 +177,14 @@ def test_no_table_is_scanned(seen: Seen, name: str) -> None:
 def test_the_function_scans_no_table(seen: Seen, *, keyed: bool) -> None:
     """`commit_v1` finds its rows through indexes, also with plans that are kept."""
     commits = [each for each in seen.asked if each.name == "commit"]
-    asked = next(each for each in commits if ('"k1"' in each.values[5]) is keyed)
+    asked = next(each for each in commits if (b"k1" in (each.values[W_KEYS] or b"")) is keyed)
     with psycopg.connect(seen.url, autocommit=True) as connection:
+        learn_arrays(connection)
         for attempt in range(10):
             values = list(asked.values)
-            values[6] = f'{{"w_again{attempt}"}}'
+            values[W_IDS] = texts([f"w_again{attempt}"])
             if keyed:
-                values[5] = f'{{"again{attempt}"}}'
+                values[W_KEYS] = texts([f"again{attempt}"])
             with connection.transaction(force_rollback=True):
                 done = connection.execute(asked.statement.encode(), values).fetchall()
                 scans = connection.execute(
@@ -217,8 +225,8 @@ def test_a_lone_session_is_updated_in_place(database: str) -> None:
             store.add_user_message("a", str(number), key=str(number))
     with psycopg.connect(database, autocommit=True) as connection:
         updates, in_place, _ = counted(connection, "holdfast", 300)["sessions"]
-    assert updates == 300
-    assert in_place == 300
+    assert updates >= 300
+    assert in_place >= updates - 2  # its group of ranks may change once, and its page be full once
 
 
 def test_plans_outlive_growth(database: str) -> None:

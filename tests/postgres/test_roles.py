@@ -113,6 +113,17 @@ def counted(connection: psycopg.Connection[Any], table: str) -> dict[str, int]:
     )
 
 
+def written(connection: psycopg.Connection[Any], schema: str, table: str) -> str:
+    """The columns of a table that are not computed."""
+    found = connection.execute(
+        "SELECT string_agg(column_name, ', ') FROM information_schema.columns "
+        "WHERE table_schema = %s AND table_name = %s AND is_generated = 'NEVER'",
+        (schema, table),
+    ).fetchone()
+    assert found is not None
+    return str(found[0])
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_no_statement_reaches_another_tenant(two_tenants: Place, table: str) -> None:
     """Of each table a role sees, changes and removes the set tenant's rows, whatever it asks."""
@@ -132,11 +143,12 @@ def test_no_statement_reaches_another_tenant(two_tenants: Place, table: str) -> 
             changed = role.execute(f"UPDATE {name} SET tenant = tenant".encode()).rowcount
             assert changed == before["ours"]
             assert counted(owner, name) == before
-            role.execute(f"CREATE TEMPORARY TABLE taken AS SELECT * FROM {name}".encode())
+            columns = written(owner, two_tenants.schema, table)
+            role.execute(f"CREATE TEMPORARY TABLE taken AS SELECT {columns} FROM {name}".encode())
             role.execute("UPDATE taken SET tenant = 'theirs'")
             assert role.execute(f"DELETE FROM {name}".encode()).rowcount == before["ours"]
             with pytest.raises(refused, match="row-level security"):
-                role.execute(f"INSERT INTO {name} SELECT * FROM taken".encode())
+                role.execute(f"INSERT INTO {name} ({columns}) SELECT * FROM taken".encode())
         assert counted(owner, name) == {"theirs": before["theirs"]}
 
 

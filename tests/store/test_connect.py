@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.errors import ConfigError, HoldfastError, InvalidArgument, NotSupported
+from holdfast.errors import ConfigError, HoldfastError, InvalidArgument, Unavailable
 from holdfast.store import connect as connecting
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite.connections import Database
@@ -74,7 +74,7 @@ def test_an_absolute_url_names_a_file(own_folder: Path) -> None:
         ("sqlite:///chats.db?mode=ro", ConfigError, "options"),
         ("file:chats.db", ConfigError, "file"),
         ("redis://localhost", ConfigError, "acknowledges"),
-        ("postgresql://localhost/db", NotSupported, "PostgreSQL"),
+        ("postgresql://127.0.0.1:1/db", Unavailable, "cannot be reached"),
         (":memory:", ConfigError, "memory://"),
         ("", ConfigError, "address"),
         ("nul\0.db", ConfigError, "address"),

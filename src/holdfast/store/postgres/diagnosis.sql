@@ -1,3 +1,6 @@
+-- set_tenant: Whose rows this transaction is about, for row-level security.
+SELECT set_config('holdfast.tenant', %s, true);
+
 -- role: Who this is, and whether row-level security applies to this role's statements.
 SELECT current_user,
        (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)
