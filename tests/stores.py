@@ -13,6 +13,11 @@ def is_postgres(url: str) -> bool:
     return url.startswith("postgresql:")
 
 
+def fewer(url: str, count: int) -> int:
+    """Return how often to do what is done so often on a file: on a server a third, or twice."""
+    return max(2, count // 3) if is_postgres(url) else count
+
+
 def slow_sources(url: str, delay_s: float) -> Sources:
     """Return sources whose time comes late: a SQLite store asks for it inside the transaction.
 

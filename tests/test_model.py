@@ -8,11 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from holdfast.store.backend import Backend
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.sources import Sources
 from holdfast.store.urls import backend_for
+from holdfast.testing.postgres import Server
 from tests.model.past import Past
 from tests.model.saving import Saving
 
@@ -52,3 +54,17 @@ TestMemory = MemoryModel.TestCase
 TestMemory.settings = settings(BOUNDS, max_examples=150, stateful_step_count=40)
 TestSqlite = SqliteModel.TestCase
 TestSqlite.settings = settings(BOUNDS, max_examples=40, stateful_step_count=30)
+
+
+def test_postgres(server: Server) -> None:
+    """The model holds of one schema on a server and two engines; 8 examples, as each takes long."""
+
+    class PostgresModel(Model):
+        engine_count = 2
+
+        def backend(self, folder: Path, sources: Sources) -> Backend:
+            url = f"{server.url}?schema={folder.name}"
+            return backend_for(url, durability="relaxed", timeout_s=30, sources=sources)
+
+    bounds = settings(BOUNDS, max_examples=8, stateful_step_count=30)
+    run_state_machine_as_test(PostgresModel, settings=bounds)

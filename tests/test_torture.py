@@ -41,9 +41,9 @@ def plan(tmp_path: Path) -> Plan:
 # The store
 
 
-def test_a_small_storm_breaks_no_promise(plan: Plan) -> None:
+def test_a_small_storm_breaks_no_promise(plan: Plan, url: str) -> None:
     """50 kills of writers, savers and a rewriter lose, double and move nothing."""
-    report = storm(_with(plan, seconds=4, kills=50))
+    report = storm(_with(plan, url=url, seconds=4, kills=50))
     assert report.broken == []
     assert report.progress.kills == 50
     assert report.progress.saves > 0

@@ -13,6 +13,7 @@ from holdfast.store.backend import Backend
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.sources import Sources
 from holdfast.store.urls import backend_for
+from holdfast.testing.postgres import Server
 from tests.model.turning import Turning
 
 
@@ -45,6 +46,20 @@ TestMemory = MemoryTurns.TestCase
 TestMemory.settings = settings(BOUNDS, max_examples=200, stateful_step_count=40)
 TestSqlite = SqliteTurns.TestCase
 TestSqlite.settings = settings(BOUNDS, max_examples=40, stateful_step_count=30)
+
+
+def test_postgres(server: Server) -> None:
+    """The model holds of one schema on a server and two engines; 30 examples."""
+
+    class PostgresTurns(Turning):
+        engine_count = 2
+
+        def backend(self, folder: Path, sources: Sources) -> Backend:
+            url = f"{server.url}?schema={folder.name}"
+            return backend_for(url, durability="relaxed", timeout_s=30, sources=sources)
+
+    bounds = settings(BOUNDS, max_examples=30, stateful_step_count=30)
+    run_state_machine_as_test(PostgresTurns, settings=bounds)
 
 
 @pytest.mark.parametrize(

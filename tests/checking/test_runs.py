@@ -1,4 +1,4 @@
-"""Whole runs: 100,000 operations between the memory store and a SQLite file, judged."""
+"""Whole runs: 100,000 operations between the memory store and a SQLite file, 5,000 on a server."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def test_processes_on_a_file(tmp_path: Path) -> None:
     assert report.unanswered > 0, "no kill hit an operation: a weak run"
 
 
-def test_a_file_that_is_synced(tmp_path: Path) -> None:
-    """The same holds, with fewer operations, of a file whose every commit waits for the disk."""
+def test_a_store_that_is_synced(url: str, tmp_path: Path) -> None:
+    """The same holds, with fewer operations, where every commit waits for the disk."""
     plan = Plan(
-        url=str(tmp_path / "checked.db"),
+        url=url,
         folder=str(tmp_path / "recording"),
         operations=5_000,
         kills=4,

@@ -69,9 +69,9 @@ def test_psql_makes_a_store_of_it(database: str, command: Command) -> None:
 
 def test_it_is_what_connecting_makes(database: str, command: Command) -> None:
     """A schema made by hand is the same as one that a program made, but for its identity."""
-    run(database, command("--store", f"{database}?schema=zz_printed").stdout)
-    holdfast.connect(f"{database}?schema=zz_made").close()
-    found = [_described(database, schema) for schema in ("zz_printed", "zz_made")]
+    run(database, command("--store", f"{database}?schema=by_hand_x").stdout)
+    holdfast.connect(f"{database}?schema=by_program_x").close()
+    found = [_described(database, schema) for schema in ("by_hand_x", "by_program_x")]
     assert found[0] == found[1]
 
 

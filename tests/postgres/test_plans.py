@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 
 import holdfast
 from holdfast import SessionStore
+from holdfast.errors import NotSupported
 from holdfast.store.backend import Listing
 from holdfast.store.postgres.arrays import learn_arrays, texts
 from holdfast.store.postgres.queries import queries
@@ -41,15 +43,13 @@ NOTHING_TO_FIND = {
 INDEX_ALONE = {"count_indexed"}
 """Reads one index from end to end, and no table."""
 
-LARGE_SORT = 1_000
-IN_VAIN = 1_100
-"""Of a group of ranks, 1,024 at most are looked at to find the next session."""
+KEYS, IDS = 17, 18
+"""Which of the values of `commit_v1` are the keys of its writes, and their ids."""
 
+LARGE_SORT = 1_000
+IN_VAIN = 200
 BLOCKS = 400
 """A table of sessions has over 3,000 pages; what reads 1,000 of its rows, or keys, reads these."""
-
-W_KEYS, W_IDS = 17, 18
-"""Where `commit_v1` takes the keys and the ids of writes."""
 
 HOT = sorted(set(queries("holdfast")) - OF_EVERYTHING - NOTHING_TO_FIND - {"commit"})
 
@@ -137,13 +137,16 @@ def paged(url: str) -> None:
     assert backend.list_sessions(Listing(TENANT, 50, middle, user_id="user7"))
     assert backend.list_sessions(Listing(TENANT, 50, middle, agent_name="agent7"))
     assert len(backend.sessions_after(TENANT, COUNT // 2, 1000)) == 1000
+    with suppress(NotSupported):  # of a role that sees one tenant alone
+        assert backend.tenants() == [TENANT]
+    assert backend.read_keys(TENANT, "s1") is not None
     backend.close()
 
 
 def test_everything_is_asked(seen: Seen) -> None:
     """The work makes use of every statement that there is, so that none escapes these tests."""
     asked = {each.name for each in seen.asked}
-    assert set(queries("holdfast")) - asked == OF_EVERYTHING - {"size"}
+    assert set(queries("holdfast")) - asked == OF_EVERYTHING - {"size", "tenants"}
 
 
 def test_a_scan_would_be_seen(seen: Seen) -> None:
@@ -177,14 +180,14 @@ def test_no_table_is_scanned(seen: Seen, name: str) -> None:
 def test_the_function_scans_no_table(seen: Seen, *, keyed: bool) -> None:
     """`commit_v1` finds its rows through indexes, also with plans that are kept."""
     commits = [each for each in seen.asked if each.name == "commit"]
-    asked = next(each for each in commits if (b"k1" in (each.values[W_KEYS] or b"")) is keyed)
+    asked = next(each for each in commits if (each.values[KEYS] is not None) is keyed)
     with psycopg.connect(seen.url, autocommit=True) as connection:
         learn_arrays(connection)
         for attempt in range(10):
             values = list(asked.values)
-            values[W_IDS] = texts([f"w_again{attempt}"])
+            values[IDS] = texts([f"w_again{attempt}"])
             if keyed:
-                values[W_KEYS] = texts([f"again{attempt}"])
+                values[KEYS] = texts([f"again{attempt}"])
             with connection.transaction(force_rollback=True):
                 done = connection.execute(asked.statement.encode(), values).fetchall()
                 scans = connection.execute(
@@ -224,9 +227,8 @@ def test_a_lone_session_is_updated_in_place(database: str) -> None:
         for number in range(300):
             store.add_user_message("a", str(number), key=str(number))
     with psycopg.connect(database, autocommit=True) as connection:
-        updates, in_place, _ = counted(connection, "holdfast", 300)["sessions"]
-    assert updates >= 300
-    assert in_place >= updates - 2  # its group of ranks may change once, and its page be full once
+        updates, in_place, _ = counted(connection, "holdfast", 301)["sessions"]
+    assert updates == in_place == 301
 
 
 def test_plans_outlive_growth(database: str) -> None:

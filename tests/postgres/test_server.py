@@ -132,7 +132,7 @@ if sys.argv[2] == "freeze":
     server.freeze()
 print(server.pid, flush=True)
 if os.fork() == 0:
-    sys.stdin.read()  # a child that lives on
+    os.read(int(sys.argv[3]), 1)  # a child that lives on
     os._exit(0)
 sys.stdin.readline()
 """
@@ -143,16 +143,18 @@ def test_servers_end_with_their_owner(tmp_path: Path, how: str) -> None:
     """No server outlives the process that started it: not a frozen one, and not after a SIGKILL."""
     reading, writing = os.pipe()
     with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path / "data"), how],
-        stdin=reading,
+        [sys.executable, "-c", OWNER, str(tmp_path / "data"), how, str(reading)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        pass_fds=[reading],
     ) as owner:
         os.close(reading)
+        assert owner.stdin is not None
         assert owner.stdout is not None
         server = psutil.Process(int(owner.stdout.readline()))
         if how == "exit":
-            os.write(writing, b"\n")
+            owner.stdin.close()
         else:
             owner.send_signal(signal.SIGKILL)
         owner.wait(30)

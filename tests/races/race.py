@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import holdfast
-from tests.races.worker import SESSION, STOP
+from tests.races.worker import SESSION, SLOW_S, STOP
+from tests.stores import is_postgres, slow_down
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -21,12 +22,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Racer:
     """A worker process, as its parent talks to it."""
 
-    def __init__(self, role: str, path: Path, name: str, count: int) -> None:
-        command = [sys.executable, "-m", "tests.races.worker", role, str(path), name, str(count)]
+    def __init__(self, race: Race, role: str, name: str, count: int) -> None:
+        words = [role, race.url, str(race.folder), name, str(count)]
         self.name = name
         self.count = count
         self.process = subprocess.Popen(
-            command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "tests.races.worker", *words],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def tell(self, order: str) -> None:
@@ -54,16 +59,19 @@ class Racer:
 class Race:
     """Processes on one store, which start together once all of them are connected."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "race.db"
-        self.store = holdfast.connect(str(self.path))
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        self.store = holdfast.connect(url)
         self.racers: list[Racer] = []
+        if is_postgres(url):
+            slow_down(url, SLOW_S)
 
     def enter(self, role: str, *, processes: int = 1, count: int = 0) -> list[Racer]:
         """Start processes with a role; they wait for `go`."""
         first = len(self.racers)
         entered = [
-            Racer(role, self.path, f"{role}{first + number}", count) for number in range(processes)
+            Racer(self, role, f"{role}{first + number}", count) for number in range(processes)
         ]
         self.racers += entered
         return entered
@@ -77,7 +85,7 @@ class Race:
 
     def stop(self) -> None:
         """Ask those that loop to end."""
-        Path(str(self.path) + STOP).touch()
+        (self.folder / STOP).touch()
 
     def tally(self, racers: Sequence[Racer]) -> Tally:
         """Count what the racers' numbered messages have become."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.races.race import Race, Racer
 from tests.races.worker import SESSION
+from tests.stores import fewer
 
 ROUNDS = 25
 
@@ -36,12 +34,11 @@ class Duel:
 
 
 @pytest.fixture
-def duel(tmp_path: Path) -> Iterator[Duel]:
+def duel(race: Race) -> Duel:
     """Two processes that wait for orders."""
-    with Race(tmp_path) as race:
-        one, two = race.enter("save_on_order", processes=2)
-        race.go()
-        yield Duel(race, one, two)
+    one, two = race.enter("save_on_order", processes=2)
+    race.go()
+    return Duel(race, one, two)
 
 
 def test_planted_fault(duel: Duel) -> None:
@@ -53,7 +50,7 @@ def test_planted_fault(duel: Duel) -> None:
 
 def test_two_appends(duel: Duel) -> None:
     """Two appends from one revision are both kept."""
-    for number in range(ROUNDS):
+    for number in range(fewer(duel.race.url, ROUNDS)):
         outcomes, left = duel.after_load(number, f"append x{number}", f"append y{number}")
         assert outcomes == ["saved", "saved"]
         assert left[0] == f"begin-{number}"
@@ -62,7 +59,7 @@ def test_two_appends(duel: Duel) -> None:
 
 def test_rewrite_and_append(duel: Duel) -> None:
     """A rewrite and an append from one revision are both kept, whichever came first."""
-    for number in range(ROUNDS):
+    for number in range(fewer(duel.race.url, ROUNDS)):
         outcomes, left = duel.after_load(number, f"rewrite x{number}", f"append y{number}")
         assert outcomes == ["saved", "saved"]
         assert left == [f"x{number}", f"y{number}"]
@@ -70,7 +67,7 @@ def test_rewrite_and_append(duel: Duel) -> None:
 
 def test_two_rewrites(duel: Duel) -> None:
     """Of two rewrites from one revision exactly one is a conflict, and only the other is there."""
-    for number in range(ROUNDS):
+    for number in range(fewer(duel.race.url, ROUNDS)):
         outcomes, left = duel.after_load(number, f"rewrite x{number}", f"rewrite y{number}")
         assert sorted(outcomes) == ["conflict", "saved"]
         winner = "xy"[outcomes.index("saved")]

@@ -1,13 +1,15 @@
 """One racing process: connects, says `ready`, and does its role when it is told to go.
 
-Run as `python -m tests.races.worker ROLE FILE NAME COUNT`. The parent speaks on standard input and
-is answered on standard output, a line each; a stop file ends the roles that loop.
+Run as `python -m tests.races.worker ROLE URL FOLDER NAME COUNT`. The parent speaks on standard
+input and is answered on standard output, a line each; a stop file in the folder ends the roles that
+loop.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,19 +20,18 @@ from holdfast.errors import Conflict
 from holdfast.model.message import Message
 from holdfast.model.search import Search, SearchHit
 from holdfast.rules.search import Scan
+from holdfast.store.postgres import searching as postgres_searching
 from holdfast.store.searching import Searching
-from holdfast.store.sources import Sources
 from holdfast.store.sqlite import searching as sqlite_searching
+from tests.stores import slow_sources
 
 SESSION = "race"
 DELAY_S = 0.005
-STOP = ".stop"
+SLOW_S = DELAY_S / 5
+"""How long a commit takes longer than it has to, inside its transaction."""
 
-
-def slow_now_ms() -> int:
-    """Return the time, late: stores ask for it inside a save and inside the transaction."""
-    time.sleep(DELAY_S / 5)
-    return time.time_ns() // 1_000_000
+STOP = "stop"
+STATES = "states"
 
 
 def user(text: str) -> Message:
@@ -41,11 +42,11 @@ def user(text: str) -> Message:
 class Worker:
     """The process's name, its store and its part of the talk with the parent."""
 
-    def __init__(self, path: str, name: str, count: int) -> None:
+    def __init__(self, url: str, folder: Path, name: str, count: int) -> None:
         self.name = name
         self.count = count
-        self.path = path
-        self.store = holdfast.connect(path, sources=Sources(now_ms=slow_now_ms))
+        self.folder = folder
+        self.store = holdfast.connect(url, sources=slow_sources(url, SLOW_S))
 
     def say(self, *words: object) -> None:
         """Send a line to the parent."""
@@ -59,7 +60,7 @@ class Worker:
     @property
     def stopped(self) -> bool:
         """Whether the parent wants the loops to end."""
-        return Path(self.path + STOP).exists()
+        return (self.folder / STOP).exists()
 
     def pair(self, number: int) -> list[Message]:
         """Return the two messages of a round."""
@@ -246,7 +247,7 @@ def clear_and_add(worker: Worker) -> None:
 
 
 def _change_states(worker: Worker, save: Callable[[list[Message]], object]) -> None:
-    ledger = Path(worker.path + ".states").open("a", encoding="utf-8")  # noqa: SIM115 - closed below
+    ledger = (worker.folder / STATES).open("a", encoding="utf-8")
     state = [message["content"] for message in worker.store.get_chat_history(SESSION)]
     with ledger:
         for number in range(worker.count):
@@ -265,7 +266,7 @@ def read(worker: Worker) -> None:
     """Read the history in a loop; write down each state that was not the last one seen."""
     seen: list[object] = []
     reads = 0
-    with Path(f"{worker.path}.seen-{worker.name}").open("w", encoding="utf-8") as ledger:
+    with (worker.folder / f"seen-{worker.name}").open("w", encoding="utf-8") as ledger:
         while not worker.stopped:
             reads += 1
             state = [message["content"] for message in worker.store.get_chat_history(SESSION)]
@@ -297,7 +298,10 @@ def add_and_search(worker: Worker) -> None:
 
 def add_and_search_in_the_index(worker: Worker) -> None:
     """The same, but look only into the index: it lacks what others rewrite meanwhile."""
-    with patch.object(sqlite_searching, "_scan", lambda _, __, wanted: Scan(wanted.query)):
+    with (
+        patch.object(sqlite_searching, "_scan", lambda _, __, wanted: Scan(wanted.query)),
+        patch.object(postgres_searching, "_look_at_the_rest"),
+    ):
         add_and_search(worker)
 
 
@@ -312,6 +316,26 @@ def search(worker: Worker) -> None:
         most = len(hits)
         searches += 1
     worker.say("searches", searches)
+
+
+def be_many(worker: Worker) -> None:
+    """Write, read and follow on many threads at a time."""
+
+    def work(number: int) -> None:
+        while not worker.stopped:
+            worker.store.add_message(f"{worker.name}-{number}", "user", "x")
+            worker.store.get_chat_history(SESSION, 10)
+
+    def follow() -> None:
+        for _ in zip(range(worker.count), worker.store.follow(SESSION), strict=False):
+            pass
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    threads.append(threading.Thread(target=follow))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def search_once(worker: Worker) -> None:
@@ -344,14 +368,15 @@ ROLES: dict[str, Callable[[Worker], None]] = {
         add_and_search_in_the_index,
         search,
         search_once,
+        be_many,
     )
 }
 
 
 def main() -> None:
     """Connect, wait for the parent, do the role."""
-    role, path, name, count = sys.argv[1:5]
-    worker = Worker(path, name, int(count))
+    role, url, folder, name, count = sys.argv[1:6]
+    worker = Worker(url, Path(folder), name, int(count))
     worker.say("ready")
     sys.stdin.readline()
     ROLES[role](worker)

@@ -14,7 +14,6 @@ from holdfast.rules.history import History
 from holdfast.store.backend import Backend
 from holdfast.store.copying import Copying
 from holdfast.store.engine import Engine
-from holdfast.store.memory import MemoryBackend
 from holdfast.store.reading import Reading
 from holdfast.store.sources import Sources
 from holdfast.store.sync_store import SessionStore
@@ -51,17 +50,12 @@ class Bench:
         return [message["content"] for message in self.store.get_messages("s")]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """A session with two generations."""
-    path = str(tmp_path / "a.db")
-    sources = Sources()
-    memory = request.param == "memory"
-    bench = Bench(
-        MemoryBackend(sources)
-        if memory
-        else backend_for(path, durability="relaxed", timeout_s=30, sources=sources)
-    )
+    url = {"memory": "memory://", "sqlite": str(tmp_path / "a.db")}.get(request.param, "")
+    url = url or request.getfixturevalue("schema")
+    bench = Bench(backend_for(url, durability="relaxed", timeout_s=30, sources=Sources()))
     yield bench
     bench.store.close()
 

@@ -10,7 +10,6 @@ import pytest
 import holdfast
 from holdfast.errors import InvalidMessage, OutcomeUnknown, Unavailable
 from holdfast.store.reading import Reading
-from tests.store.opening import sqlite_store
 
 
 def contents(history: list[dict[str, object]]) -> list[object]:
@@ -31,11 +30,9 @@ def test_an_unrepaired_history_saved_unchanged_stays_as_it_is() -> None:
         assert len(store.get_messages("a")) == 3
 
 
-def test_a_save_is_not_denied_by_what_follows_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_is_not_denied_by_what_follows_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the store fails after the commit, the save succeeded; the list is not saved twice."""
-    with sqlite_store(tmp_path / "a.db") as store:
+    with holdfast.connect(url) as store:
         store.add_user_message("a", "0")
         history = store.get_chat_history("a")
         history.append({"role": "user", "content": "1"})
@@ -52,10 +49,10 @@ def test_a_save_is_not_denied_by_what_follows_it(
 
 
 def test_a_change_that_was_written_is_never_called_unavailable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`Unavailable` means not written; what was written and cannot be read back is said so."""
-    with sqlite_store(tmp_path / "a.db") as store:
+    with holdfast.connect(url) as store:
 
         def fail(*_: object) -> None:
             raise Unavailable("closed meanwhile")
@@ -67,11 +64,11 @@ def test_a_change_that_was_written_is_never_called_unavailable(
         assert store.get_session("a").title == "there"
 
 
-def test_what_is_appended_during_a_save_is_kept_for_the_next(tmp_path: Path) -> None:
+def test_what_is_appended_during_a_save_is_kept_for_the_next(url: str) -> None:
     """A list that grows while it is being saved loses nothing."""
 
     async def run() -> None:
-        async with holdfast.connect_async(str(tmp_path / "a.db")) as store:
+        async with holdfast.connect_async(url) as store:
             await store.add_user_message("a", "0")
             history = await store.get_chat_history("a")
             history.append({"role": "user", "content": "1"})
@@ -87,9 +84,9 @@ def test_what_is_appended_during_a_save_is_kept_for_the_next(tmp_path: Path) -> 
     asyncio.run(run())
 
 
-def test_invented_results_are_not_stored_by_adding_either(tmp_path: Path) -> None:
+def test_invented_results_are_not_stored_by_adding_either(url: str) -> None:
     """Adding a read history to another session leaves out what reading invented."""
-    with holdfast.connect(str(tmp_path / "a.db")) as store:
+    with holdfast.connect(url) as store:
         store.add_message("a", "assistant", None, tool_calls=[{"id": "c"}])
         history = store.get_chat_history("a")
         assert len(history) == 2
@@ -98,11 +95,11 @@ def test_invented_results_are_not_stored_by_adding_either(tmp_path: Path) -> Non
 
 
 def test_verify_misses_no_session_that_is_written_to_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It walks over sessions by key, so one that moves to the front is not skipped."""
     monkeypatch.setattr("holdfast.store.walking._PAGE", 4)
-    with sqlite_store(tmp_path / "a.db") as store:
+    with holdfast.connect(url) as store:
         for number in range(12):
             store.add_user_message(f"s{number}", "x")
         sessions_after = store._engine.backend.sessions_after

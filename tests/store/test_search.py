@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import holdfast
@@ -20,10 +20,12 @@ from holdfast.store.sources import Sources
 from holdfast.store.sqlite import fulltext
 from holdfast.store.sqlite.indexing import SLICE, Index
 from holdfast.store.sqlite.writer import Writer
+from holdfast.testing.postgres import Server
 from tests.store.opening import FailingConnection, failing_connection, sqlite_store
 from tests.store.searched import ask, check_index, damage, fill, found, places, say, user
 
 WORDS = ("a", "b", "ab", "Ä", "東京", "が", "don't", "ß", "🙂", "x" * 120, "\u0301", "ก็", '"', "*")
+_numbers = itertools.count(1)
 texts = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join) | st.text(max_size=20)
 asked_for = (
     st.lists(st.sampled_from((*WORDS, "a*", '"a b"', '"b a"*', "東*")), min_size=1, max_size=3).map(
@@ -34,28 +36,48 @@ asked_for = (
 )
 
 
-@given(st.lists(texts, min_size=1, max_size=12), st.lists(asked_for, min_size=1, max_size=6))
+said_and_asked = (
+    st.lists(texts, min_size=1, max_size=12),
+    st.lists(asked_for, min_size=1, max_size=6),
+)
+
+
+@given(*said_and_asked)
 def test_the_index_finds_what_a_scan_finds(
     tmp_path_factory: pytest.TempPathFactory, said: list[str], asked: list[str]
 ) -> None:
     """On any texts and queries both find the same messages, in the same order."""
-    sources = Sources(now_ms=lambda: 1_700_000_000_000)
     path = tmp_path_factory.mktemp("search") / "a.db"
+    find_the_same(str(path), said, asked)
+    check_index(path)
+
+
+@settings(max_examples=25)
+@given(*said_and_asked)
+def test_the_index_on_a_server_finds_what_a_scan_finds(
+    server: Server, said: list[str], asked: list[str]
+) -> None:
+    """The same holds of PostgreSQL's index."""
+    find_the_same(f"{server.url}?schema=search_{next(_numbers)}", said, asked)
+
+
+def find_the_same(url: str, said: list[str], asked: list[str]) -> None:
+    """Say and ask the same in memory and in a new store."""
+    sources = Sources(now_ms=lambda: 1_700_000_000_000)
     memory = SessionStore(Engine(MemoryBackend(sources), sources), "default", sources, 5.0)
-    with memory, holdfast.connect(path, durability="relaxed", sources=sources) as file:
+    with memory, holdfast.connect(url, durability="relaxed", sources=sources) as other:
         for number, text in enumerate(said):
-            for store in (memory, file):
+            for store in (memory, other):
                 store.add_user_message(f"s{number % 3}", text)
         for query in asked:
             try:
                 expected = memory.search(query)
             except InvalidArgument:
                 with pytest.raises(InvalidArgument):
-                    file.search(query)
+                    other.search(query)
                 continue
-            assert file.search(query) == expected
-        file.search("a")
-        check_index(path)
+            assert other.search(query) == expected
+        other.search("a")
 
 
 class Traced(sqlite3.Connection):

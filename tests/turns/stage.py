@@ -17,7 +17,8 @@ from typing import Any, Self
 import holdfast
 from holdfast.model.entry import Entry
 from holdfast.store.sources import Sources
-from tests.turns.worker import LATER_MS, SESSION
+from tests.stores import is_postgres, slow_down
+from tests.turns.worker import LATER_MS, SESSION, SLOW_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60.0
@@ -45,8 +46,8 @@ def later_ms() -> int:
 class Player:
     """A worker process, as its parent talks to it."""
 
-    def __init__(self, role: str, path: Path, name: str, arguments: tuple[object, ...]) -> None:
-        words = [role, str(path), name, *map(str, arguments)]
+    def __init__(self, role: str, url: str, name: str, arguments: tuple[object, ...]) -> None:
+        words = [role, url, name, *map(str, arguments)]
         self.name = name
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.turns.worker", *words],
@@ -96,9 +97,11 @@ class Player:
 class Stage:
     """A store, and the processes that run turns on it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "turns.db"
-        self.store = holdfast.connect(str(self.path))
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.store = holdfast.connect(url)
+        if is_postgres(url):
+            slow_down(url, SLOW_S)
         self._players: list[Player] = []
 
     def enter(self, role: str, name: str = "a", *arguments: object) -> Player:
@@ -108,7 +111,7 @@ class Stage:
 
     def enter_all(self, role: str, names: list[str], *arguments: object) -> list[Player]:
         """Start processes, and let them go once all of them are connected."""
-        entered = [Player(role, self.path, name, arguments) for name in names]
+        entered = [Player(role, self.url, name, arguments) for name in names]
         self._players += entered
         for player in entered:
             assert player.hear() == "ready"
@@ -122,7 +125,7 @@ class Stage:
 
     def later(self) -> holdfast.SessionStore:
         """Return the store as it will be when the leases have run out."""
-        return holdfast.connect(str(self.path), sources=Sources(now_ms=later_ms))
+        return holdfast.connect(self.url, sources=Sources(now_ms=later_ms))
 
     def waiting(self) -> int:
         """Return how many stand in line for the session's turn."""

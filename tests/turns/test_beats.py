@@ -15,16 +15,19 @@ import pytest
 import holdfast
 from holdfast.errors import Unavailable
 from holdfast.model.session import SessionRow
+from holdfast.store.backend import Backend
+from holdfast.store.postgres.backend import PostgresBackend
 from holdfast.store.reading import Reading
 from holdfast.store.sqlite.backend import SqliteBackend
 from holdfast.store.sqlite.connections import Database
 from holdfast.store.sqlite.watching import Watcher
+from tests.stores import is_postgres
 from tests.turns.judging import judge
 from tests.turns.stage import wait_for
 from tests.turns.worker import SESSION
 
 
-def test_a_look_that_fails(tmp_path: Path) -> None:
+def test_a_look_that_fails(url: str) -> None:
     """A turn whose session cannot be read for a while goes on, and so does everybody else."""
     failures = 0
     look = Reading.live_row
@@ -36,7 +39,7 @@ def test_a_look_that_fails(tmp_path: Path) -> None:
             raise Unavailable("just now not")
         return look(reading, session_id)
 
-    with holdfast.connect(str(tmp_path / "turns.db")) as store:
+    with holdfast.connect(url) as store:
         with store.turn(SESSION, "a:0") as turn:
             with patch.object(Reading, "live_row", fail_at_first):
                 wait_for(lambda: failures == 3)
@@ -111,10 +114,12 @@ class Gate:
         """Let it through."""
         self._open.set()
 
-    def wrap(self, commit: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a commit that goes through the gate."""
+    def across(self, url: str) -> Any:
+        """Return a patch by which every commit of such a store goes through the gate."""
+        backend = PostgresBackend if is_postgres(url) else SqliteBackend
+        commit: Callable[..., Any] = backend.commit
 
-        def through(backend: SqliteBackend, writes: Any) -> Any:
+        def through(backend: Backend, writes: Any) -> Any:
             moment, self._moment = self._moment, ""
             if moment == "sent":
                 self._hold()
@@ -123,7 +128,7 @@ class Gate:
                 self._hold()
             return outcomes
 
-        return through
+        return patch.object(backend, "commit", through)
 
     def _hold(self) -> None:
         self.held.set()
@@ -133,7 +138,7 @@ class Gate:
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("moment", ["sent", "answered"])
 @pytest.mark.parametrize("step", ["open", "message", "close"])
-def test_cancelled_in_a_commit(tmp_path: Path, step: str, moment: str, times: int) -> None:
+def test_cancelled_in_a_commit(url: str, step: str, moment: str, times: int) -> None:
     """A task that is cancelled while its turn commits leaves it closed, with all of its text."""
     gate = Gate()
 
@@ -150,7 +155,7 @@ def test_cancelled_in_a_commit(tmp_path: Path, step: str, moment: str, times: in
                 gate.close(moment)
 
     async def cancel() -> None:
-        async with holdfast.connect_async(str(tmp_path / "turns.db")) as store:
+        async with holdfast.connect_async(url) as store:
             task = asyncio.create_task(run(store))
             assert await asyncio.to_thread(gate.held.wait, 30)
             for _ in range(times):
@@ -170,14 +175,13 @@ def test_cancelled_in_a_commit(tmp_path: Path, step: str, moment: str, times: in
                 }[step]
             )
 
-    with patch.object(SqliteBackend, "commit", gate.wrap(SqliteBackend.commit)):
+    with gate.across(url):
         asyncio.run(cancel())
 
 
-def test_a_loop_that_ends(tmp_path: Path) -> None:
+def test_a_loop_that_ends(url: str) -> None:
     """A loop that ends while a turn is being closed waits until it is."""
     gate = Gate()
-    path = str(tmp_path / "turns.db")
 
     async def run(store: holdfast.AsyncSessionStore) -> None:
         async with store.turn(SESSION, "a:0") as turn:
@@ -185,14 +189,14 @@ def test_a_loop_that_ends(tmp_path: Path) -> None:
             gate.close("sent")
 
     async def leave() -> None:
-        store = await holdfast.connect_async(path)
+        store = await holdfast.connect_async(url)
         task = asyncio.create_task(run(store))
         assert await asyncio.to_thread(gate.held.wait, 30)
         asyncio.get_running_loop().call_later(0.05, gate.open)
         assert not task.done()
 
-    with patch.object(SqliteBackend, "commit", gate.wrap(SqliteBackend.commit)):
+    with gate.across(url):
         asyncio.run(leave())
-    with holdfast.connect(path) as store:
+    with holdfast.connect(url) as store:
         assert judge(store.read_entries(SESSION)) == []
         assert store.get_chat_history(SESSION)[-1]["content"] == "text"

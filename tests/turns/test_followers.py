@@ -8,7 +8,6 @@ import statistics
 import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 
@@ -49,10 +48,10 @@ def transcript(entries: Iterable[Entry]) -> list[tuple[str, str]]:
 class Reader:
     """Follows a session, and is disconnected again and again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, url: str) -> None:
         self.seen: list[Entry] = []
         self.disconnects = 0
-        self._path = path
+        self._url = url
         self._chance = random.Random(7)
 
     async def read(self) -> None:
@@ -70,17 +69,17 @@ class Reader:
         return isinstance(last, MessageEntry) and last.messages[-1]["content"] == END
 
     async def _follow(self, count: int) -> None:
-        async with holdfast.connect_async(str(self._path)) as store:
+        async with holdfast.connect_async(self._url) as store:
             entries = store.follow(SESSION, self.seen[-1].revision if self.seen else 0)
             while count and not self._is_over():
                 self.seen.append(await anext(entries))
                 count -= 1
 
 
-def test_disconnects(tmp_path: Path) -> None:
+def test_disconnects(url: str) -> None:
     """A follower that is disconnected fifty times sees, byte for byte, what the log holds."""
-    with Stage(tmp_path) as stage:
-        reader = Reader(stage.path)
+    with Stage(url) as stage:
+        reader = Reader(stage.url)
         stage.store.create_session(SESSION)
         following = threading.Thread(target=lambda: asyncio.run(reader.read()))
         players = stage.enter_all("talk", ["a", "b"], TURNS, "wait", 30)
@@ -98,9 +97,9 @@ def test_disconnects(tmp_path: Path) -> None:
         assert completed(entries) == 2 * TURNS
 
 
-def test_resuming_from_every_revision(tmp_path: Path) -> None:
+def test_resuming_from_every_revision(url: str) -> None:
     """From every revision that ever was, a follower comes to the same transcript, pruned or not."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         stage.enter("talk", "a", 3, "wait", 60).finish()
         holding = stage.enter("hold", "b")
         assert holding.hear() == "holding"
@@ -134,10 +133,10 @@ def _until(stage: Stage, revision: int, last: int) -> Iterable[Entry]:
             return
 
 
-def test_latency(tmp_path: Path) -> None:
+def test_latency(url: str) -> None:
     """What one process adds, a follower in another sees at once."""
     rounds = 40
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         stage.store.create_session(SESSION)
         worker = stage.enter("add")
         entries = stage.store.follow(SESSION)

@@ -7,13 +7,13 @@ import random
 import signal
 import statistics
 import time
-from pathlib import Path
 
 import pytest
 
 import holdfast
 from holdfast.model.entry import Entry, TurnEntry
 from holdfast.model.usage import TurnStatus
+from tests.stores import fewer, is_postgres
 from tests.turns.judging import judge
 from tests.turns.stage import Stage, report, wait_for
 from tests.turns.test_kills import LEFT, POINTS, left, names
@@ -28,21 +28,22 @@ def endings(entries: list[Entry]) -> list[tuple[str, str | None]]:
     return [(e.status.value, e.reason) for e in turns if e.status is not TurnStatus.RUNNING]
 
 
-def test_interrupted_elsewhere(tmp_path: Path) -> None:
+def test_interrupted_elsewhere(url: str) -> None:
     """A turn that runs in another process, in silence, stops within a second."""
     took: list[float] = []
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("hold")
-        for number in range(ROUNDS):
+        rounds = fewer(url, ROUNDS)
+        for number in range(rounds):
             assert worker.hear() == "holding"
             begun = time.monotonic()
             assert stage.store.interrupt(SESSION)
             assert worker.hear() == "stopped"
             took.append((time.monotonic() - begun) * 1000)
             assert worker.hear() == "closed"
-            worker.tell("again" if number < ROUNDS - 1 else "end")
+            worker.tell("again" if number < rounds - 1 else "end")
         worker.finish()
-        assert endings(stage.entries()) == [("interrupted", "requested")] * ROUNDS
+        assert endings(stage.entries()) == [("interrupted", "requested")] * rounds
         assert judge(stage.entries()) == []
     report("from interrupting to stopping elsewhere", took)
     assert statistics.median(took) < 1000
@@ -50,9 +51,9 @@ def test_interrupted_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "moment"), POINTS, ids=names(POINTS))
-def test_ctrl_c_at_each_point(tmp_path: Path, number: int, moment: str) -> None:
+def test_ctrl_c_at_each_point(url: str, number: int, moment: str) -> None:
     """Ctrl-C at any point of a turn closes it at once, as cancelled, with all of its text."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("step", "a", number, moment)
         assert worker.hear() == "halted"
         worker.signal(signal.SIGINT)
@@ -73,11 +74,11 @@ def test_ctrl_c_at_each_point(tmp_path: Path, number: int, moment: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["talk_until_stopped", "talk_async_until_stopped"])
-def test_ctrl_c_at_random(tmp_path: Path, role: str) -> None:
+def test_ctrl_c_at_random(url: str, role: str) -> None:
     """Ctrl-C at a random moment leaves no turn open, whether in a thread or in a task."""
     chance = random.Random(3)
-    with Stage(tmp_path) as stage:
-        for number in range(8):
+    with Stage(url) as stage:
+        for number in range(fewer(url, 8)):
             worker = stage.enter(role, f"w{number}")
             assert worker.hear() == "talking"
             ends = time.monotonic() + chance.uniform(0.0, 0.15)
@@ -89,7 +90,7 @@ def test_ctrl_c_at_random(tmp_path: Path, role: str) -> None:
         assert {reason for _, reason in endings(stage.entries())} <= {None, "cancelled"}
 
 
-async def _cancelled_after(path: Path, delay_s: float) -> None:
+async def _cancelled_after(url: str, delay_s: float) -> None:
     """Run a turn in a task, and cancel it after a while."""
 
     async def run(store: holdfast.AsyncSessionStore) -> None:
@@ -98,18 +99,18 @@ async def _cancelled_after(path: Path, delay_s: float) -> None:
             await asyncio.sleep(0.01)
             await turn.write(" text")
 
-    async with holdfast.connect_async(str(path)) as store:
+    async with holdfast.connect_async(url) as store:
         task = asyncio.create_task(run(store))
         await asyncio.wait([task], timeout=delay_s)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-def test_cancelled_task(tmp_path: Path) -> None:
+def test_cancelled_task(url: str) -> None:
     """A task that is cancelled anywhere in its turn leaves it closed, for nobody to wait for."""
-    with Stage(tmp_path) as stage:
-        for number in range(40):
-            asyncio.run(_cancelled_after(stage.path, number * 0.0008))
+    with Stage(url) as stage:
+        for number in range(0, 40, 3 if is_postgres(url) else 1):
+            asyncio.run(_cancelled_after(stage.url, number * 0.0008))
             if stage.store.session_exists(SESSION):
                 assert judge(stage.entries()) == [], number
         found = set(endings(stage.entries()))
@@ -124,16 +125,16 @@ async def _cancelled_in_line(stage: Stage) -> None:
         async with store.turn(SESSION, "too late"):
             raise AssertionError("the session is taken")
 
-    async with holdfast.connect_async(str(stage.path)) as store:
+    async with holdfast.connect_async(stage.url) as store:
         task = asyncio.create_task(run(store))
         await asyncio.to_thread(wait_for, lambda: stage.waiting() == 1, "standing in line")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-def test_cancelled_in_line(tmp_path: Path) -> None:
+def test_cancelled_in_line(url: str) -> None:
     """A task that is cancelled while it waits for a turn stands in nobody's way."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         with stage.store.turn(SESSION, "first"):
             asyncio.run(_cancelled_in_line(stage))
             assert stage.waiting() == 0

@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 import holdfast
 from holdfast.model.entry import Entry, TurnEntry
 from holdfast.store.sources import Sources
+from holdfast.testing.postgres import Server
+from tests.stores import fewer
 from tests.turns.judging import completed, judge, judge_replies
 from tests.turns.stage import Player, Stage, later_ms, wait_for
 from tests.turns.worker import SESSION, STEPS
@@ -54,36 +57,57 @@ def reasons(entries: list[Entry]) -> list[str | None]:
     return [entry.reason for entry in entries if isinstance(entry, TurnEntry) and entry.reason]
 
 
-def opened_later(path: Path) -> holdfast.SessionStore:
+def opened_later(url: str) -> holdfast.SessionStore:
     """Return a store whose clock says that every lease has run out."""
-    return holdfast.connect(str(path), sources=Sources(now_ms=later_ms))
+    return holdfast.connect(url, sources=Sources(now_ms=later_ms))
 
 
-def copied(path: Path, name: str) -> Path:
-    """Return a copy of a store that nobody has open."""
-    folder = path.parent.parent / name
-    shutil.copytree(path.parent, folder)
-    return folder / path.name
+Copy: TypeAlias = Callable[[str], str]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def original(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Copy]]:
+    """The address of a store, and what copies it under a name while nobody has it open."""
+    if request.param == "sqlite":
+        (tmp_path / "killed").mkdir()
+
+        def copied(name: str) -> str:
+            shutil.copytree(tmp_path / "killed", tmp_path / name)
+            return str(tmp_path / name / "turns.db")
+
+        yield str(tmp_path / "killed" / "turns.db"), copied
+        return
+    server: Server = request.getfixturevalue("server")
+    made = ["killed"]
+
+    def duplicated(name: str) -> str:
+        server.execute(f"CREATE DATABASE {name} TEMPLATE killed")
+        made.append(name)
+        return server.url_for(name)
+
+    yield server.create_database("killed"), duplicated
+    for name in made:
+        server.drop_database(name)
 
 
 @pytest.mark.parametrize(("number", "moment"), POINTS, ids=names(POINTS))
-def test_killed_at_each_point(tmp_path: Path, number: int, moment: str) -> None:
+def test_killed_at_each_point(original: tuple[str, Copy], number: int, moment: str) -> None:
     """A worker that is killed at any point of a turn leaves exactly what it had committed."""
-    (tmp_path / "killed").mkdir()
-    with Stage(tmp_path / "killed") as stage:
+    url, copied = original
+    with Stage(url) as stage:
         worker = stage.enter("step", "a", number, moment)
         assert worker.hear() == "halted"
         worker.kill()
     done = number if moment == "answered" else number - 1
-    recovered, taken_over = copied(stage.path, "one"), copied(stage.path, "two")
+    recovered, taken_over = copied("one"), copied("two")
     is_open = 0 < done < len(STEPS)
     _is_recovered(recovered, done, closes=is_open)
     _is_taken_over(taken_over, done, closes=is_open)
-    _is_repeated(stage.path, done)
+    _is_repeated(url, done)
 
 
-def _is_recovered(path: Path, done: int, *, closes: bool) -> None:
-    with opened_later(path) as store:
+def _is_recovered(url: str, done: int, *, closes: bool) -> None:
+    with opened_later(url) as store:
         seen: list[Entry] = store.read_entries(SESSION) if done else []
         assert store.recover() == closes
         assert store.recover() == 0
@@ -97,8 +121,8 @@ def _is_recovered(path: Path, done: int, *, closes: bool) -> None:
         assert store.verify().problems == []
 
 
-def _is_taken_over(path: Path, done: int, *, closes: bool) -> None:
-    with opened_later(path) as store:
+def _is_taken_over(url: str, done: int, *, closes: bool) -> None:
+    with opened_later(url) as store:
         with store.turn(SESSION, "b:0", on_busy="reject") as turn:
             turn.write("Yes.")
         assert left(store) == [*LEFT[done], ("user", "b:0", None), ("assistant", "Yes.", None)]
@@ -108,8 +132,8 @@ def _is_taken_over(path: Path, done: int, *, closes: bool) -> None:
         assert store.verify().problems == []
 
 
-def _is_repeated(path: Path, done: int) -> None:
-    with opened_later(path) as store:
+def _is_repeated(url: str, done: int) -> None:
+    with opened_later(url) as store:
         with store.turn(SESSION, "a:0", key="k", on_busy="reject") as turn:
             assert turn.replayed == (done == len(STEPS))
             assert turn.attempt == (1 if done in (0, len(STEPS)) else 2)
@@ -123,9 +147,9 @@ def _is_repeated(path: Path, done: int) -> None:
 
 
 @pytest.mark.parametrize("moment", ["sent", "answered"])
-def test_killed_while_taking_over(tmp_path: Path, moment: str) -> None:
+def test_killed_while_taking_over(url: str, moment: str) -> None:
     """Whoever is killed while it closes a dead worker's turn has closed it wholly or not at all."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("step", "a", STEPS.index("last text") + 1, "answered")
         assert worker.hear() == "halted"
         worker.kill()
@@ -147,11 +171,11 @@ def test_killed_while_taking_over(tmp_path: Path, moment: str) -> None:
         assert stage.store.verify().problems == []
 
 
-def test_killed_at_random(tmp_path: Path) -> None:
+def test_killed_at_random(url: str) -> None:
     """Workers that are killed at random and started again answer every prompt once, in order."""
-    count, kills = 6, 12
+    count, kills = fewer(url, 6), fewer(url, 12)
     chance = random.Random(1)
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         names = ["a", "b", "c"]
         players = {name: stage.enter("talk", name, count, "wait", 30) for name in names}
         for _ in range(kills):
@@ -180,9 +204,9 @@ def _let_them_write(stage: Stage, entries: int) -> None:
     )
 
 
-def test_killed_after_a_rewrite(tmp_path: Path) -> None:
+def test_killed_after_a_rewrite(url: str) -> None:
     """Text that was flushed before others rewrote the history is kept when its worker is killed."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("hold")
         assert worker.hear() == "holding"
         stage.store.clear_session(SESSION)
@@ -196,9 +220,9 @@ def test_killed_after_a_rewrite(tmp_path: Path) -> None:
         assert judge(stage.entries()) == []
 
 
-def test_a_follower_sees_the_end(tmp_path: Path) -> None:
+def test_a_follower_sees_the_end(url: str) -> None:
     """Whoever follows a turn whose worker is killed sees it closed with the text it was shown."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker: Player = stage.enter("hold", "a")
         assert worker.hear() == "holding"
         seen: list[Entry] = []

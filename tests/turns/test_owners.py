@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +15,9 @@ from tests.turns.worker import SESSION
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_forked_child(tmp_path: Path) -> None:
+def test_forked_child(url: str) -> None:
     """A forked child can neither write into its parent's turn, nor renew it, nor close it."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("fork")
         said = worker.hear()
         assert said == "child not_ours not_ours not_ours not_ours done 0"
@@ -31,10 +30,10 @@ def test_forked_child(tmp_path: Path) -> None:
         assert stage.store.get_messages("child")[0]["content"] == "hello"
 
 
-def test_closed_under_a_turn(tmp_path: Path) -> None:
+def test_closed_under_a_turn(url: str) -> None:
     """A store that is closed under a turn keeps its text, and whoever comes next closes it."""
-    with Stage(tmp_path) as stage:
-        store = holdfast.connect(str(stage.path))
+    with Stage(url) as stage:
+        store = holdfast.connect(stage.url)
         turn = store.turn(SESSION, "a:0")
         turn.__enter__()
         turn.write("shown, ")
@@ -53,9 +52,9 @@ def test_closed_under_a_turn(tmp_path: Path) -> None:
         assert reasons == [None, "crashed"]
 
 
-def test_many_turns(tmp_path: Path) -> None:
+def test_many_turns(url: str) -> None:
     """Two hundred turns at a time in one event loop need a handful of threads."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("run_many", "a", 200)
         threads, _ = worker.finish()[-1].split()
         assert int(threads) <= 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ def stop_outside_a_commit(stage: Stage, player: Player) -> None:
 
     def is_stopped() -> bool:
         player.signal(signal.SIGSTOP)
-        with holdfast.connect(str(stage.path), timeout=0.5) as probe:
+        with holdfast.connect(stage.url, timeout=0.5) as probe:
             try:
                 probe.add_user_message("probe", "is it free?")
             except Unavailable:
@@ -31,9 +30,9 @@ def stop_outside_a_commit(stage: Stage, player: Player) -> None:
     wait_for(is_stopped, "stopping")
 
 
-def test_stopped_beyond_its_lease(tmp_path: Path) -> None:
+def test_stopped_beyond_its_lease(url: str) -> None:
     """A worker that stood still beyond its lease can write nothing; what others wrote stays."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("be_stopped")
         assert worker.hear() == "holding"
         stop_outside_a_commit(stage, worker)
@@ -53,9 +52,9 @@ def test_stopped_beyond_its_lease(tmp_path: Path) -> None:
         assert stage.store.verify().problems == []
 
 
-def test_stopped_within_its_lease(tmp_path: Path) -> None:
+def test_stopped_within_its_lease(url: str) -> None:
     """A worker that stood still, and that nobody relieved, goes on."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("be_stopped")
         assert worker.hear() == "holding"
         stop_outside_a_commit(stage, worker)
@@ -73,9 +72,9 @@ def test_stopped_within_its_lease(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["asleep", "busily"])
-def test_thinking(tmp_path: Path, how: str) -> None:
+def test_thinking(url: str, how: str) -> None:
     """A model that thinks in silence for five leases, in plain code, keeps its turn."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         worker = stage.enter("think", "a", how)
         assert worker.hear() == "thinking"
         with stage.store.turn(SESSION, "b:0", timeout=60) as turn:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from holdfast.model.entry import TurnEntry
 from holdfast.model.usage import TurnStatus
+from tests.stores import fewer
 from tests.turns.judging import completed, judge, judge_replies
 from tests.turns.stage import Stage, wait_for
 
@@ -17,10 +16,10 @@ PAUSES_MS = {"wait": 10, "reject": 10, "interrupt": 80}
 
 
 @pytest.mark.parametrize("mode", COUNTS)
-def test_storm(tmp_path: Path, mode: str) -> None:
+def test_storm(url: str, mode: str) -> None:
     """Eight processes never have two turns at once; every prompt is answered or marked."""
-    count = COUNTS[mode]
-    with Stage(tmp_path) as stage:
+    count = fewer(url, COUNTS[mode])
+    with Stage(url) as stage:
         names = [f"p{number}" for number in range(PROCESSES)]
         for player in stage.enter_all("talk", names, count, mode, PAUSES_MS[mode]):
             player.finish()
@@ -36,10 +35,10 @@ def test_storm(tmp_path: Path, mode: str) -> None:
         assert stage.store.verify().problems == []
 
 
-def test_line(tmp_path: Path) -> None:
+def test_line(url: str) -> None:
     """Processes that wait for a session get their turns in the order in which they came."""
     names = [f"q{number}" for number in range(6)]
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         with stage.store.turn("turns", "first", ttl=30):
             players = []
             for number, name in enumerate(names, 1):
@@ -53,9 +52,9 @@ def test_line(tmp_path: Path) -> None:
         assert stage.waiting() == 0
 
 
-def test_a_place_of_the_dead(tmp_path: Path) -> None:
+def test_a_place_of_the_dead(url: str) -> None:
     """Whoever is killed while it waits gives its place up, and those behind it move on."""
-    with Stage(tmp_path) as stage:
+    with Stage(url) as stage:
         with stage.store.turn("turns", "first", ttl=30):
             gone = stage.enter("queue", "gone")
             wait_for(lambda: stage.waiting() == 1)

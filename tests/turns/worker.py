@@ -1,6 +1,6 @@
 """One process that runs turns: connects, says `ready`, and does its role when it is told to go.
 
-Run as `python -m tests.turns.worker ROLE FILE NAME ARGUMENT...`. The parent speaks on standard
+Run as `python -m tests.turns.worker ROLE URL NAME ARGUMENT...`. The parent speaks on standard
 input and is answered on standard output, a line each.
 """
 
@@ -20,10 +20,12 @@ import holdfast
 from holdfast.errors import HoldfastError, LeaseLost, SessionBusy
 from holdfast.model.entry import DeltaEntry
 from holdfast.store.opening import OnBusy
+from holdfast.store.postgres.writer import Writer as PostgresWriter
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite.writer import Writer
+from holdfast.store.sqlite.writer import Writer as SqliteWriter
 from holdfast.store.streaming import RunningTurn
 from holdfast.store.sync_turn import Turn
+from tests.stores import is_postgres, slow_sources
 from tests.turns.judging import reply_to
 
 SESSION = "turns"
@@ -36,21 +38,18 @@ CALL = [{"id": "c1", "type": "function", "function": {"name": "clock", "argument
 STEPS = ["open", "text", "call", "result", "more text", "last text", "renewal", "close"]
 """What `step` commits, one after the other."""
 
-
-def slow_now_ms() -> int:
-    """Return the time, late: stores ask for it inside the transaction."""
-    time.sleep(0.001)
-    return time.time_ns() // 1_000_000
+SLOW_S = 0.001
+"""How long a commit takes longer than it has to, inside its transaction."""
 
 
 class Worker:
     """The process's name, its store and its part of the talk with the parent."""
 
-    def __init__(self, path: str, name: str, arguments: list[str]) -> None:
-        self.path = path
+    def __init__(self, url: str, name: str, arguments: list[str]) -> None:
+        self.url = url
         self.name = name
         self.arguments = arguments
-        self.store = holdfast.connect(path, sources=Sources(now_ms=slow_now_ms))
+        self.store = holdfast.connect(url, sources=slow_sources(url, SLOW_S))
 
     def say(self, *words: object) -> None:
         """Send a line to the parent."""
@@ -82,21 +81,23 @@ def until(condition: Callable[[], bool]) -> None:
 def halt_at(worker: Worker, number: int, moment: str) -> None:
     """From now on stop at the `number`th commit, right before it or right after it."""
     commits = 0
-    commit_batch = Writer._commit_batch
+    writer: Any = PostgresWriter if is_postgres(worker.url) else SqliteWriter
+    name = "_commit" if writer is PostgresWriter else "_commit_batch"
+    commit = getattr(writer, name)
 
-    def halt(writer: Writer, batch: Any) -> None:
+    def halt(*given: object) -> None:
         nonlocal commits
         commits += 1
         here = commits == number
         if here and moment == "sent":
             worker.say("halted")
             worker.hear()
-        commit_batch(writer, batch)
+        commit(*given)
         if here and moment == "answered":
             worker.say("halted")
             worker.hear()
 
-    patch.object(Writer, "_commit_batch", halt).start()
+    patch.object(writer, name, halt).start()
 
 
 def step(worker: Worker) -> None:
@@ -129,11 +130,13 @@ def show(worker: Worker, turn: Turn, text: str) -> None:
 
 
 def renew(turn: Turn) -> None:
-    """Renew the lease now."""
+    """Renew the lease now; raise what keeps it from being renewed."""
     live = running(turn)
     until(lambda: not live._posted)  # a piece may be in the log already, and its answer not here
     live.beat(time.monotonic() + LONG_S)
     until(lambda: not live._posted)
+    if live.fault is not None:
+        raise live.fault
 
 
 def running(turn: Turn) -> RunningTurn:
@@ -145,8 +148,8 @@ def running(turn: Turn) -> RunningTurn:
 def take_over_later(worker: Worker) -> None:
     """Open the next turn when every lease has run out; stop at the commit that does it."""
     halt_at(worker, 1, worker.arguments[0])
-    sources = Sources(now_ms=lambda: slow_now_ms() + LATER_MS)
-    with holdfast.connect(worker.path, sources=sources) as store, store.turn(SESSION, "b:0"):
+    sources = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)
+    with holdfast.connect(worker.url, sources=sources) as store, store.turn(SESSION, "b:0"):
         pass
 
 
@@ -260,7 +263,7 @@ def talk_async_until_stopped(worker: Worker) -> None:
     """The same in a task."""
 
     async def run() -> None:
-        async with holdfast.connect_async(worker.path) as store:
+        async with holdfast.connect_async(worker.url) as store:
             worker.say("talking")
             number = 0
             while True:
@@ -335,7 +338,7 @@ def run_many(worker: Worker) -> None:
                 most = max(most, threading.active_count())
 
     async def run() -> None:
-        async with holdfast.connect_async(worker.path) as store:
+        async with holdfast.connect_async(worker.url) as store:
             begun = time.monotonic()
             await asyncio.gather(*(run_one(store, number) for number in range(count)))
             worker.say(most, time.monotonic() - begun)
@@ -364,8 +367,8 @@ ROLES: dict[str, Callable[[Worker], None]] = {
 
 def main() -> None:
     """Connect, wait for the parent, do the role."""
-    role, path, name, *arguments = sys.argv[1:]
-    worker = Worker(path, name, arguments)
+    role, url, name, *arguments = sys.argv[1:]
+    worker = Worker(url, name, arguments)
     worker.say("ready")
     worker.hear()
     ROLES[role](worker)

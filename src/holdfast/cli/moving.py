@@ -20,7 +20,7 @@ from holdfast.cli.options import (
 )
 from holdfast.cli.printing import Column, plural, print_json, print_rich, say, size, table
 from holdfast.cli.program import FAILED
-from holdfast.errors import NotSupported
+from holdfast.errors import ConfigError, NotSupported
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -90,7 +90,12 @@ def _target(url: str) -> Engine:
     from holdfast.store.sources import Sources
 
     _require_durable(backend_of(Settings(url=url)))
-    return open_engine(url, "full", TIMEOUT_S, Sources(), migrate=False)
+    try:
+        return open_engine(url, "full", TIMEOUT_S, Sources(), migrate=False)
+    except ConfigError as error:
+        if error.code != "no_store":
+            raise
+    return open_engine(url, "full", TIMEOUT_S, Sources(), migrate=True)  # a new one
 
 
 def _require_durable(backend: Backend) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from holdfast.errors import NotSupported
 from holdfast.model.entry import LogRow
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
@@ -85,6 +86,17 @@ def keys(snapshot: Snapshot, session_id: str, key: str | None) -> dict[str, KeyR
     place = (shard_of(snapshot.tenant, session_id), snapshot.tenant, session_id)
     found = snapshot.ask("session_keys", *place, key, key)
     return {row[0]: KeyRow(*row[1:]) for row in found}
+
+
+def tenants(snapshot: Snapshot) -> list[str]:
+    """Return the tenants that have sessions, or raise if row-level security hides them."""
+    found = [(str(tenant), bool(walled)) for tenant, walled in snapshot.ask("tenants")]
+    if any(walled for _, walled in found):
+        raise NotSupported(
+            "row-level security shows this role one tenant at a time, and not which there are",
+            hint="name one with --tenant, or use the role that owns the tables",
+        )
+    return [tenant for tenant, _ in found if tenant]
 
 
 def waiting(snapshot: Snapshot, session_id: str) -> int:

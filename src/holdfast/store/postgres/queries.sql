@@ -279,14 +279,17 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relkind IN ('r', 'p');
 
--- tenants: Every tenant that has a session, one step of an index each.
+-- tenants: Every tenant that has a session, one step of an index each; or that it may not be known.
 WITH RECURSIVE found (tenant) AS (
-    (SELECT tenant FROM holdfast.sessions ORDER BY tenant LIMIT 1)
+    (SELECT tenant FROM holdfast.sessions
+      WHERE NOT row_security_active('holdfast.sessions') ORDER BY tenant LIMIT 1)
     UNION ALL
     SELECT (SELECT s.tenant FROM holdfast.sessions s
              WHERE s.tenant > found.tenant ORDER BY s.tenant LIMIT 1)
       FROM found WHERE found.tenant IS NOT NULL)
-SELECT tenant FROM found WHERE tenant IS NOT NULL;
+SELECT tenant, false FROM found WHERE tenant IS NOT NULL
+UNION ALL
+SELECT '', true WHERE row_security_active('holdfast.sessions');
 
 -- last_of_slice: Until when the first so many invented keys are from that are older than some time.
 SELECT at FROM holdfast.keys

@@ -35,7 +35,8 @@ class Listener:
         self._ended: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
         self._failures: list[BaseException] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
+        # asyncio knows who waits for a stream by weak references only.
+        self._serving: set[asyncio.Task[Any] | None] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
@@ -93,19 +94,17 @@ class Listener:
             self._server = None
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(task := asyncio.current_task())
         connection: socket.socket = writer.get_extra_info("socket")
         # asyncio's way, which it forgets for connections to a socket that it was given.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)  # the loop itself would let go of one that waits for a dead peer
         try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # one side is gone, or the listener is being closed
         finally:
-            self._tasks.discard(task)
             writer.close()
+            self._serving.discard(task)
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002 # asyncio's
         self._failures.append(context.get("exception") or RuntimeError(context["message"]))

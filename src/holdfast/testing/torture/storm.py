@@ -29,7 +29,8 @@ def storm(plan: Plan, on_progress: Callable[[Progress], None] = lambda _: None) 
     """
     if plan.url.lower().startswith("memory:"):
         raise ConfigError(
-            "a storm needs a store that several processes can reach", hint="use a SQLite file"
+            "a storm needs a store that several processes can reach",
+            hint="use a SQLite file, or a PostgreSQL server",
         )
     plan = replace(plan, begun=time.time())
     Path(plan.folder).mkdir(parents=True, exist_ok=True)
