@@ -34,7 +34,7 @@ class Settings:
     """What `--store`, `--tenant` and `--json` said, wherever on the line they stood.
 
     As soon as a command has opened a store, `place` is where it looked, for people, and
-    `overwrites` whether Holdfast itself overwrites there what was deleted. `named_by` is what on
+    `overwrites` whether Holdfast itself overwrites there what was deleted; `named_by` is what on
     the line says the address.
     """
 
@@ -42,8 +42,8 @@ class Settings:
     tenant: str | None = None
     as_json: bool = False
     place: str = ""
-    named_by: str = "--store"
     overwrites: bool = True
+    named_by: str = "--store"
 
     @property
     def source(self) -> str:

@@ -123,7 +123,7 @@ def of_server(look: Look, address: Address) -> Iterator[Finding]:
 
 
 def _notifications(address: Address) -> Finding:
-    connections = Connections(address, Outage(time.monotonic, 0))
+    connections = Connections(address, Outage(time.monotonic, address.timeout_s))
     watcher = Watcher(connections)
     try:
         watcher.wait(0)
