@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import holdfast
@@ -240,6 +241,28 @@ def test_tables_are_the_file_s(tmp_path: Path) -> None:
     text = (REFERENCE / "log-format.md").read_text("utf-8")
     assert f"0x{APPLICATION_ID:X}" in text
     assert f"of the schema, now {version}." in text
+
+
+def test_tables_are_the_schema_s(database: str) -> None:
+    """Of PostgreSQL's tables it lists the columns that a file has not; the others are the same."""
+    holdfast.connect(database).close()
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema = 'holdfast' ORDER BY table_name, ordinal_position"
+        ).fetchall()
+    in_file = sections("log-format.md", 3)
+    section = sections("log-format.md", 2)["Tables in PostgreSQL"]
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", section, flags=re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    both = [
+        (table, column)
+        for table in {table for table, _ in rows} & set(in_file)
+        for column in first_column(in_file[table])
+        if (table, column) not in {("messages", "session"), ("activity", "session")}
+    ]
+    assert not set(both) & set(listed)
+    assert set(both) | set(listed) == set(rows)
 
 
 # Settings

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -19,9 +18,9 @@ import holdfast
 from holdfast.cli.main import cli
 from holdfast.store.diagnosis import Finding
 from holdfast.store.postgres import diagnosis, preparing
-from holdfast.store.postgres.connections import Connection, parse_address
+from holdfast.store.postgres.connections import parse_address
 from holdfast.store.postgres.health import Limits
-from holdfast.testing.postgres import Server, programs
+from holdfast.testing.postgres import PoolingProxy, Server, programs
 from tests.postgres.roles import printed, run, with_user
 
 ROLE = "examined"
@@ -250,15 +249,10 @@ def test_late_vacuum(url: str) -> None:
     assert "messages" not in found(url, Limits(dead_rows=0, dead_share=0))["vacuum"].what
 
 
-def test_notifications_that_do_not_arrive(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where LISTEN is not heard, as through a transaction-pooling proxy, polling is reported."""
-    execute = Connection.execute
-
-    def elsewhere(self: Connection, query: Any, *values: Any, **more: Any) -> Any:
-        return execute(self, "SELECT" if "LISTEN" in str(query) else query, *values, **more)
-
-    monkeypatch.setattr(Connection, "execute", elsewhere)
-    findings = found(url)
+def test_notifications_that_do_not_arrive(server: Server, url: str) -> None:
+    """Through a proxy that shares connections by transaction nothing else is found, but polling."""
+    with PoolingProxy(server.port, size=2) as proxy:
+        findings = found(proxy.url_for(url))
     assert bad(findings) == {"notifications": "warning"}
     assert "every 50 ms" in findings["notifications"].what
 

@@ -81,7 +81,7 @@ def runner_for(character: Character) -> Runner:
     except ImportError as error:
         raise ConfigError(
             f"model {model!r} needs a package that is not installed: {error}",
-            code="not_installed",
+            code="missing_extra",
             hint=f"pip install 'holdfast[agents]', {_NEITHER}",
         ) from error
 

@@ -134,8 +134,8 @@ def erasing(settings: Settings) -> str:
             "and a later write erases them (holdfast doctor shows whether)"
         )
     return (
-        "the server's vacuum removes the bytes (holdfast doctor shows what is left), "
-        "and archives, replicas and backups keep theirs"
+        "its place is free for other rows after the server's next vacuum (holdfast doctor shows "
+        "whether), and archives, replicas and backups keep what they have"
     )
 
 

@@ -32,7 +32,7 @@ from holdfast.errors import (
 
 DONE, FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED, UNHEARD = 0, 1, 2, 3, 130, 141
 # What is wrong with a setting is wrong use; all else is about the store's place.
-_SETTINGS = {ConfigError.default_code, "no_model", "not_installed", "no_tool"}
+_SETTINGS = {ConfigError.default_code, "no_model", "missing_extra", "no_tool"}
 _COMPLETION = "_HOLDFAST_COMPLETE"
 
 

@@ -32,7 +32,7 @@ class Deletion(Struct, frozen=True):
 
     `erasure` is `"done"` when no byte of it is left in the store's files, `"pending"` while a
     reader still holds some (the store remembers, and finishes), `"none"` when nothing existed. In
-    PostgreSQL it is `"pending"`: the server's vacuum removes the bytes.
+    PostgreSQL it is `"pending"`: the server overwrites the bytes when it needs their place.
     """
 
     existed: bool

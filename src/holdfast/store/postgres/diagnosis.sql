@@ -1,8 +1,8 @@
--- role: Who this is, and whether row-level security applies to this role's statements.
-SELECT current_user,
-       (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)
-           OR pg_has_role(c.relowner, 'USAGE')
-  FROM pg_class c WHERE c.oid = 'holdfast.sessions'::regclass;
+-- set_tenant: Whose rows this transaction is about, for row-level security.
+SELECT set_config('holdfast.tenant', %s, true);
+
+-- role: Who this is, and whether row-level security lets this role see every tenant.
+SELECT current_user, NOT row_security_active('holdfast.sessions');
 
 -- missing_rights: What this role may not do that a program does.
 SELECT needed.right_to, needed.name

@@ -38,7 +38,7 @@ class Limits(Struct, frozen=True):
 
 
 class Look:
-    """A connection for looking at one tenant's store."""
+    """Looks at one tenant's store, a transaction each time: a proxy may lend no more than that."""
 
     def __init__(self, connection: Connection, schema: str, tenant: str, limits: Limits) -> None:
         self.connection = connection
@@ -46,11 +46,12 @@ class Look:
         self.tenant = tenant
         self.limits = limits
         self._queries = _queries(schema)
-        connection.execute("SELECT set_config('holdfast.tenant', %s, false)", (tenant,))
 
     def rows(self, name: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what a statement of `diagnosis.sql` finds."""
-        return self.connection.execute(self._queries[name], values).fetchall()
+        with self.connection.transaction(), self.connection.pipeline():
+            self.connection.execute(self._queries["set_tenant"], (self.tenant,))
+            return self.connection.execute(self._queries[name], values).fetchall()
 
     def row(self, name: str, *values: object) -> tuple[Any, ...]:
         """Return the one row that it finds."""
