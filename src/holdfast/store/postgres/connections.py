@@ -31,6 +31,9 @@ CONNECTIONS = 4
 LEAST_CONNECTIONS = 3
 """One writes, one listens, one reads."""
 
+FRESH_S = 0.5
+"""How long a connection that was used is believed to be alive."""
+
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 _DEFAULTS = {
@@ -98,6 +101,7 @@ class Connection(psycopg.Connection[TupleRow]):
     """A connection on which no call waits longer than `patience_s`."""
 
     patience_s: float | None = None
+    used_at = 0.0
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait for the server as psycopg does, and close the connection when it takes too long."""
@@ -256,6 +260,7 @@ class Connections:
             if connection is None:
                 self._count -= 1
             else:
+                connection.used_at = time.monotonic()
                 self._idle.append(connection)
             if not to_write:
                 self._reading -= 1
@@ -263,7 +268,12 @@ class Connections:
 
 
 def _is_alive(connection: Connection) -> bool:
-    """Say whether nothing is known of the server having closed an idle connection."""
+    """Say whether nothing is known of the server having closed an idle connection.
+
+    One that was used just now is not asked: that takes its time, and whoever uses it learns it.
+    """
+    if time.monotonic() - connection.used_at < FRESH_S:
+        return not connection.closed
     try:
         readable, _, _ = select.select([connection.fileno()], [], [], 0)
         if readable:
