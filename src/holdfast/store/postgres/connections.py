@@ -33,6 +33,9 @@ CONNECTIONS = 4
 LEAST_CONNECTIONS = 3
 """One writes, one listens, one reads."""
 
+FRESH_S = 0.5
+"""How long a connection that was used is believed to be alive."""
+
 LOOK_S = 0.1
 """How often whoever waits for a connection looks whether one was lost, which nobody tells."""
 
@@ -128,6 +131,7 @@ class Connection(psycopg.Connection[TupleRow]):
     """A connection on which no call waits longer than `patience_s`."""
 
     patience_s: float | None = None
+    used_at = 0.0
 
     def __del__(self, _: Any = None, /) -> None:
         """Close what Ctrl-C made somebody lose."""
@@ -305,6 +309,7 @@ class Connections:
                 return  # it was never lent, or by the parent of this process
             if usable and not self._paused:
                 assert connection is not None, "what was not lent is not usable"
+                connection.used_at = time.monotonic()
                 self._idle.append(connection)
             elif connection is not None:
                 with suppress(psycopg.Error):
@@ -322,7 +327,12 @@ class _Loan:
 
 
 def _is_alive(connection: Connection) -> bool:
-    """Say whether nothing is known of the server having closed an idle connection."""
+    """Say whether nothing is known of the server having closed an idle connection.
+
+    One that was used just now is not asked: that takes its time, and whoever uses it learns it.
+    """
+    if time.monotonic() - connection.used_at < FRESH_S:
+        return not connection.closed
     try:
         readable, _, _ = select.select([connection.fileno()], [], [], 0)
         if readable:

@@ -102,6 +102,16 @@ class Append:
             for write in self.writes
         )
 
+    def is_lone(self) -> bool:
+        """Say whether it is one entry with messages, outside of turns and without conditions."""
+        return (
+            len(self.stamped) == len(self.entries) == self.history == 1
+            and self.lease is None
+            and self.first.creation is Creation.ALLOWED
+            and self.first.expected_revision is None
+            and self.first.base_revision is None
+        )
+
     def bases(self) -> list[int]:
         """Return the revisions that its writes are based on; 0 says nothing."""
         return [base for write in self.writes if (base := write.base_revision)]
@@ -202,6 +212,24 @@ def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple
         integers([new.attempt for _, _, _, new in entries]),
         texts([new.payload for _, _, _, new in entries]),
         integers([new.checksum for _, _, _, new in entries]),
+    )
+
+
+def lone_parameters(tenant: str, now: int | None, append: Append) -> tuple[object, ...]:
+    """Return what `append_v1` takes."""
+    (stamped,), (new,) = append.stamped, append.entries
+    write = stamped.write
+    return (
+        tenant,
+        now,
+        shard_of(tenant, write.session_id),
+        write.session_id,
+        write.kind.value,
+        write.key,
+        stamped.id,
+        new.count,
+        new.payload.decode(),
+        new.checksum,
     )
 
 

@@ -3,6 +3,9 @@ SELECT number, revision, history_revision, interrupted
   FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
                           %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
+-- append: A batch that is one append of one entry; see `append_v1` in the schema.
+SELECT holdfast.append_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+
 -- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
 -- still in it, it is undone, so that others get at the rows that it has locked.
 SELECT set_config('holdfast.tenant', %s, true),

@@ -19,7 +19,7 @@ import psycopg
 
 from holdfast.store.postgres.connections import Connection, Connections
 
-NOTIFY_S = 0.005
+NOTIFY_S = 0.01
 """Commits that follow each other faster are told together."""
 
 POLL_S = 0.05

@@ -21,7 +21,13 @@ from holdfast.store.postgres import faults
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.indexing import fill
 from holdfast.store.postgres.outages import PAUSE_S
-from holdfast.store.postgres.plain import Append, Stamped, gathered, parameters
+from holdfast.store.postgres.plain import (
+    Append,
+    Stamped,
+    gathered,
+    lone_parameters,
+    parameters,
+)
 from holdfast.store.postgres.queries import queries
 from holdfast.store.postgres.transaction import Raced, Transaction
 from holdfast.store.sources import Sources
@@ -109,9 +115,8 @@ class Writer:
     ) -> list[Stamped]:
         """Let the server do what it can; return the writes that the rules have to decide."""
         left = dict(enumerate(appends, 1))
-        values = parameters(tenant, self._now(), appends)
         try:
-            found = connection.execute(self._statement("commit"), values, binary=True).fetchall()
+            found = self._appended(connection, tenant, appends)
         except psycopg.Error as error:
             if faults.is_connection_lost(error):
                 raise
@@ -121,6 +126,18 @@ class Writer:
             for stamped, outcome in done:
                 batch.settle(stamped, outcome)
         return [stamped for append in left.values() for stamped in append.stamped]
+
+    def _appended(
+        self, connection: Connection, tenant: str, appends: Sequence[Append]
+    ) -> list[tuple[int, int, int, bool]]:
+        """Return each append that was done: its number, revisions, whether its turn is to stop."""
+        if len(appends) == 1 and appends[0].is_lone():
+            values = lone_parameters(tenant, self._now(), appends[0])
+            row = connection.execute(self._statement("append"), values, binary=True).fetchone()
+            if row and row[0] is not None:
+                return [(1, row[0], row[0], False)]
+        values = parameters(tenant, self._now(), appends)
+        return connection.execute(self._statement("commit"), values, binary=True).fetchall()
 
     def _decide(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch

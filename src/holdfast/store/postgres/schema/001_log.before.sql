@@ -48,8 +48,7 @@ CREATE TABLE holdfast.sessions (
     stale            boolean NOT NULL DEFAULT true,  -- whether there is more than that
     -- What the indexes have of the rank: most writes do not change it, and then PostgreSQL leaves
     -- every index of this table alone (a heap-only tuple).
-    rank_group       bigint  GENERATED ALWAYS AS (rank >> 10) STORED,
-    PRIMARY KEY (shard, tenant, id)
+    rank_group       bigint  GENERATED ALWAYS AS (rank >> 10) STORED
 ) WITH (fillfactor = 70);
 CREATE INDEX sessions_by_key ON holdfast.sessions (tenant, pk);
 CREATE INDEX sessions_by_rank ON holdfast.sessions (tenant, rank_group DESC);
@@ -61,6 +60,9 @@ CREATE INDEX open_turns ON holdfast.sessions (tenant, id) WHERE open_turn IS NOT
 CREATE INDEX stale_sessions ON holdfast.sessions (tenant, pk) WHERE stale;
 CREATE INDEX indexed_sessions ON holdfast.sessions (tenant)
     INCLUDE (indexed_messages, indexed_words) WHERE indexed_messages > 0;
+-- The last one, because of indexes that seem equally good the planner takes the newest: of a table
+-- that was never analyzed it believes that the tenant alone finds a session.
+ALTER TABLE holdfast.sessions ADD PRIMARY KEY (shard, tenant, id);
 
 -- Messages and resets. A revision holds its session's key in its upper half, so a session's history
 -- is one range of the key. `payload` is JSON, one message a line; `crc` its CRC-32.
@@ -176,10 +178,12 @@ CREATE POLICY own_tenant ON holdfast.searched USING (tenant = current_setting('h
 -- A batch of writes that only append, in one round trip.
 --
 -- What a batch appends to one session is one append: done whole, in a moment when all that it requires
--- holds, or not at all. Of those that were done the answer has a row each; the caller decides the
--- others by the rules. Sessions are locked in the order of their ids, which all batches keep, so two
--- cannot wait for each other. What is null for all is sent as no array, which `unnest` fills up with
--- nulls. The function's name has a version: workers of two releases work side by side.
+-- holds, or not at all. The answer has the numbers of those that were done, in order, and where they
+-- brought their sessions; the caller decides the others by the rules. The appends come in the order
+-- of their sessions' ids, so that two batches cannot wait for each other. What is null for all is
+-- sent as no array. Each session's row is found by a statement of its own: its plan is good whatever
+-- the planner believes of the table. The function's name has a version: workers of two releases work
+-- side by side.
 CREATE FUNCTION holdfast.commit_v1(
     _tenant text, _now bigint,
     -- An append each: its session, and whether that may be new.
@@ -202,108 +206,146 @@ AS $$
 #variable_conflict use_column
 DECLARE
     _at bigint := coalesce(_now, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
-    _number integer := array_length(_ids, 1);
-    _done integer;
-    _repeated text[];  -- sessions that have one of the keys already
-    _made text[];      -- sessions that were made just now
+    _repeated bigint[] := '{}';  -- appends whose session has one of their keys already
+    _sessions bigint[];          -- of each append: its session's key, null if it was not done
+    _starts bigint[];            -- and the session's revision before it
+    _histories bigint[];         -- and the history's after it
+    _ordinals bigint[];          -- and the messages before it
+    _session bigint;
+    _ordinal bigint;
 BEGIN
     PERFORM set_config('holdfast.tenant', _tenant, true);
-    IF _number > 1 THEN
-        PERFORM FROM unnest(_shards, _ids) AS a (shard, id)
-           JOIN holdfast.sessions s ON s.shard = a.shard AND s.tenant = _tenant AND s.id = a.id
-          ORDER BY s.id FOR UPDATE OF s;
-    END IF;
     IF _w_keys IS NOT NULL THEN
         _repeated := ARRAY(
-            SELECT s.id
+            SELECT w.append
               FROM unnest(_w_appends, _w_keys) AS w (append, key)
               JOIN holdfast.sessions s ON s.shard = _shards[w.append] AND s.tenant = _tenant
                                       AND s.id = _ids[w.append]
               JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk AND k.key = w.key
              WHERE NOT k.invented);
     END IF;
-    LOOP
-        RETURN QUERY
-        WITH done AS (
-            UPDATE holdfast.sessions s
-               SET revision = s.revision + a.count,
-                   history_revision = CASE WHEN a.last > 0 THEN s.revision + a.last
-                                           ELSE s.history_revision END,
-                   message_count = s.message_count + a.messages,
-                   updated = CASE WHEN a.count > 0 THEN greatest(s.updated, _at)
-                                  ELSE s.updated END,
-                   rank = CASE WHEN a.count > 0 THEN a.rank ELSE s.rank END,
-                   stale = s.stale OR a.messages > 0,
-                   lease_until = CASE WHEN a.fence IS NULL THEN s.lease_until
-                                      WHEN a.closes THEN 0 ELSE _at + s.lease_ttl END,
-                   lease_ttl = CASE WHEN a.closes THEN 0 ELSE s.lease_ttl END,
-                   lease_owner = CASE WHEN a.closes THEN NULL ELSE s.lease_owner END,
-                   open_turn = CASE WHEN a.closes THEN NULL ELSE s.open_turn END,
-                   open_attempt = CASE WHEN a.closes THEN 0 ELSE s.open_attempt END,
-                   turn_status = CASE WHEN a.closes THEN NULL ELSE s.turn_status END
-              FROM (SELECT *, nextval('holdfast.ranks') AS rank
-                      FROM unnest(_shards, _ids, _expected, _lowest, _highest, _pks, _fences,
-                                  _turns, _closes, _counts, _messages, _lasts) WITH ORDINALITY
-                        AS a (shard, id, expected, lowest, highest, pk, fence,
-                              turn, closes, count, messages, last, number)) AS a
-             WHERE s.shard = a.shard AND s.tenant = _tenant AND s.id = a.id
-               AND (_made IS NULL OR s.id = ANY (_made))
-               AND (_repeated IS NULL OR s.id <> ALL (_repeated))
-               AND (a.expected IS NULL OR _made IS NOT NULL
-                    OR a.expected BETWEEN s.history_revision AND s.revision)
-               AND (a.lowest IS NULL OR a.lowest >= s.pk << 32 AND a.highest <= s.revision)
-               AND (a.fence IS NULL
-                    OR s.pk = a.pk AND s.fence = a.fence AND s.open_turn = a.turn)
-            RETURNING a.number, s.shard, s.pk, s.revision - a.count AS start, s.revision,
-                      s.history_revision, s.message_count - a.messages AS ordinal,
-                      s.interrupt_fence = s.fence AS interrupted
-        ), entries AS (
-            SELECT d.shard, d.start + e.place AS revision, d.ordinal + e.before AS ordinal,
-                   e.kind, e.turn, e.attempt, e.payload, e.crc
-              FROM unnest(_e_appends, _e_places, _e_before, _e_kinds, _e_turns, _e_attempts,
-                          _e_payloads, _e_crcs)
-                AS e (append, place, before, kind, turn, attempt, payload, crc)
-              JOIN done d ON d.number = e.append
-        ), messages AS (
-            INSERT INTO holdfast.messages (
-                   shard, tenant, revision, kind, ordinal, turn, attempt, at, payload, crc)
-            SELECT shard, _tenant, revision, kind, ordinal, turn, attempt, _at, payload, crc
-              FROM entries WHERE kind = 'message'
-        ), activity AS (
-            INSERT INTO holdfast.activity (
-                   shard, tenant, revision, kind, turn, attempt, at, payload, crc)
-            SELECT shard, _tenant, revision, kind, turn, attempt, _at, payload, crc
-              FROM entries WHERE kind <> 'message'
-        ), keys AS (
-            INSERT INTO holdfast.keys (
-                   shard, tenant, session, key, invented, kind, revision, kept, turn, write, at)
-            SELECT d.shard, _tenant, d.pk, coalesce(w.key, w.id), w.key IS NULL, w.kind,
-                   coalesce(d.start + w.ends, d.history_revision), 0, NULL, w.id, _at
-              FROM unnest(_w_appends, _w_kinds, _w_keys, _w_ids, _w_ends)
-                AS w (append, kind, key, id, ends)
-              JOIN done d ON d.number = w.append
-        )
-        SELECT number, revision, history_revision, interrupted FROM done;
-        GET DIAGNOSTICS _done = ROW_COUNT;
-        EXIT WHEN _done = _number OR _made IS NOT NULL;
-        WITH made AS (
+    FOR i IN 1 .. array_length(_ids, 1) LOOP
+        CONTINUE WHEN i = ANY (_repeated);
+        UPDATE holdfast.sessions s
+           SET revision = s.revision + _counts[i],
+               history_revision = CASE WHEN _lasts[i] > 0 THEN s.revision + _lasts[i]
+                                       ELSE s.history_revision END,
+               message_count = s.message_count + _messages[i],
+               updated = CASE WHEN _counts[i] > 0 THEN greatest(s.updated, _at) ELSE s.updated END,
+               rank = CASE WHEN _counts[i] > 0 THEN nextval('holdfast.ranks') ELSE s.rank END,
+               stale = s.stale OR _messages[i] > 0
+         WHERE s.shard = _shards[i] AND s.tenant = _tenant AND s.id = _ids[i]
+           AND (_expected[i] IS NULL OR _expected[i] BETWEEN s.history_revision AND s.revision)
+           AND (_lowest[i] IS NULL OR _lowest[i] >= s.pk << 32 AND _highest[i] <= s.revision)
+           AND (_fences[i] IS NULL
+                OR s.pk = _pks[i] AND s.fence = _fences[i] AND s.open_turn = _turns[i])
+        RETURNING s.pk, s.revision, s.history_revision, s.message_count,
+                  s.interrupt_fence = s.fence
+             INTO _session, revision, history_revision, _ordinal, interrupted;
+        IF NOT FOUND THEN
+            -- A session's key is taken only for one that is not there: there are no more than 2^31.
+            CONTINUE WHEN NOT _creates[i] OR EXISTS (
+                SELECT FROM holdfast.sessions s
+                 WHERE s.shard = _shards[i] AND s.tenant = _tenant AND s.id = _ids[i]);
             INSERT INTO holdfast.sessions (
-                   shard, tenant, id, pk, revision, history_revision, base, floor,
-                   message_count, created, updated, rank)
-            SELECT shard, _tenant, id, pk, pk << 32, pk << 32, pk << 32, pk << 32,
-                   0, _at, _at, nextval('holdfast.ranks')
-              FROM (SELECT a.*, nextval('holdfast.session_keys') AS pk
-                      FROM unnest(_shards, _ids, _creates) AS a (shard, id, creates)
-                     WHERE a.creates AND NOT EXISTS (
-                               SELECT FROM holdfast.sessions s
-                                WHERE s.shard = a.shard AND s.tenant = _tenant AND s.id = a.id)
-                   ) AS a
-             ORDER BY id
+                       shard, tenant, id, pk, revision, history_revision, base, floor,
+                       message_count, created, updated, rank)
+            SELECT _shards[i], _tenant, _ids[i], n, (n << 32) + _counts[i], (n << 32) + _lasts[i],
+                   n << 32, n << 32, _messages[i], _at, _at, nextval('holdfast.ranks')
+              FROM nextval('holdfast.session_keys') AS n
                 ON CONFLICT DO NOTHING
-            RETURNING id
-        )
-        SELECT array_agg(id) INTO _made FROM made;
-        EXIT WHEN _made IS NULL;
+            RETURNING pk, revision, history_revision, message_count, false
+                 INTO _session, revision, history_revision, _ordinal, interrupted;
+            CONTINUE WHEN NOT FOUND;
+        END IF;
+        IF _fences[i] IS NOT NULL THEN
+            UPDATE holdfast.sessions s
+               SET lease_until = CASE WHEN _closes[i] THEN 0 ELSE _at + s.lease_ttl END,
+                   lease_ttl = CASE WHEN _closes[i] THEN 0 ELSE s.lease_ttl END,
+                   lease_owner = CASE WHEN _closes[i] THEN NULL ELSE s.lease_owner END,
+                   open_turn = CASE WHEN _closes[i] THEN NULL ELSE s.open_turn END,
+                   open_attempt = CASE WHEN _closes[i] THEN 0 ELSE s.open_attempt END,
+                   turn_status = CASE WHEN _closes[i] THEN NULL ELSE s.turn_status END
+             WHERE s.shard = _shards[i] AND s.tenant = _tenant AND s.id = _ids[i];
+        END IF;
+        number := i;
+        RETURN NEXT;
+        _sessions[i] := _session;
+        _starts[i] := revision - _counts[i];
+        _histories[i] := history_revision;
+        _ordinals[i] := _ordinal - _messages[i];
     END LOOP;
+    WITH entries AS (
+        SELECT _shards[append] AS shard, _starts[append] + place AS revision, kind,
+               _ordinals[append] + before AS ordinal, turn, attempt, payload, crc
+          FROM unnest(_e_appends, _e_places, _e_before, _e_kinds, _e_turns, _e_attempts,
+                      _e_payloads, _e_crcs)
+            AS e (append, place, before, kind, turn, attempt, payload, crc)
+         WHERE _starts[append] IS NOT NULL
+    ), messages AS (
+        INSERT INTO holdfast.messages (
+               shard, tenant, revision, kind, ordinal, turn, attempt, at, payload, crc)
+        SELECT shard, _tenant, revision, kind, ordinal, turn, attempt, _at, payload, crc
+          FROM entries WHERE kind = 'message'
+    ), activity AS (
+        INSERT INTO holdfast.activity (
+               shard, tenant, revision, kind, turn, attempt, at, payload, crc)
+        SELECT shard, _tenant, revision, kind, turn, attempt, _at, payload, crc
+          FROM entries WHERE kind <> 'message'
+    )
+    INSERT INTO holdfast.keys (
+           shard, tenant, session, key, invented, kind, revision, kept, turn, write, at)
+    SELECT _shards[append], _tenant, _sessions[append], coalesce(key, id), key IS NULL, kind,
+           coalesce(_starts[append] + ends, _histories[append]), 0, NULL, id, _at
+      FROM unnest(_w_appends, _w_kinds, _w_keys, _w_ids, _w_ends)
+        AS w (append, kind, key, id, ends)
+     WHERE _starts[append] IS NOT NULL;
+END
+$$;
+
+-- A batch that is one append of one entry with messages, outside of turns: what a lone caller sends.
+-- It does the same as `commit_v1` with the cheapest statements, and returns the new revision; null
+-- if the session is not there or has the key, and then nothing is done.
+CREATE FUNCTION holdfast.append_v1(
+    _tenant text, _now bigint, _shard bigint, _id text,
+    _kind text, _key text, _write text,
+    _messages bigint, _payload text, _crc bigint
+) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    _at bigint := coalesce(_now, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
+    _pk bigint;
+    _revision bigint;
+    _count bigint;
+BEGIN
+    PERFORM set_config('holdfast.tenant', _tenant, true);
+    IF _key IS NOT NULL AND EXISTS (
+        SELECT FROM holdfast.sessions s
+          JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk
+         WHERE s.shard = _shard AND s.tenant = _tenant AND s.id = _id
+           AND k.key = _key AND NOT k.invented
+    ) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE holdfast.sessions s
+       SET revision = s.revision + 1,
+           history_revision = s.revision + 1,
+           message_count = s.message_count + _messages,
+           updated = greatest(s.updated, _at),
+           rank = nextval('holdfast.ranks'),
+           stale = true
+     WHERE s.shard = _shard AND s.tenant = _tenant AND s.id = _id
+    RETURNING s.pk, s.revision, s.message_count INTO _pk, _revision, _count;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO holdfast.messages (
+           shard, tenant, revision, kind, ordinal, turn, attempt, at, payload, crc)
+    VALUES (_shard, _tenant, _revision, 'message', _count - _messages, NULL, 0, _at, _payload, _crc);
+    INSERT INTO holdfast.keys (
+           shard, tenant, session, key, invented, kind, revision, kept, turn, write, at)
+    VALUES (_shard, _tenant, _pk, coalesce(_key, _write), _key IS NULL, _kind, _revision, 0, NULL,
+            _write, _at);
+    RETURN _revision;
 END
 $$;
