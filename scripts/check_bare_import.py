@@ -35,7 +35,8 @@ sys.meta_path.insert(0, Gate())
 import msgspec
 refused.clear()  # what msgspec looks for is its own affair
 import holdfast
-holdfast.connect_async, holdfast.SessionStore, holdfast.AsyncSessionStore
+for name in getattr(holdfast, "__all__", ()):
+    getattr(holdfast, name)
 with holdfast.connect(sys.argv[1]) as store:
     store.add_user_message("bare", "hello")
     store.get_chat_history("bare")

@@ -192,6 +192,10 @@ class TestRepeating(conformance.Repeating):
     """A prompt that is sent again under its key stands in the history once."""
 
 
+class TestResuming(conformance.Resuming):
+    """A turn that waits is answered by whichever worker, once."""
+
+
 class TestTotals(conformance.Totals):
     """Token usage is counted once, and whatever becomes of the history, it was used."""
 

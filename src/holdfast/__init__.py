@@ -19,17 +19,26 @@ from holdfast.store.sync_store import SessionStore
 from holdfast.store.sync_turn import Turn
 
 if TYPE_CHECKING:
+    from holdfast.agents.agent import Agent
+    from holdfast.agents.managed import ManagedAgent, ManagedConfig
+    from holdfast.agents.runner import Runner
+    from holdfast.agents.settings import MemoryConfig
     from holdfast.store.async_store import AsyncSessionStore
     from holdfast.store.async_turn import AsyncTurn
 
 __all__ = [
+    "Agent",
     "AsyncSessionStore",
     "AsyncTurn",
     "Commit",
     "Deletion",
     "History",
+    "ManagedAgent",
+    "ManagedConfig",
+    "MemoryConfig",
     "Page",
     "Purge",
+    "Runner",
     "SearchHit",
     "SessionInfo",
     "SessionStore",
@@ -41,8 +50,15 @@ __all__ = [
 ]
 
 
+_OF_AGENTS = {"Agent", "ManagedAgent", "ManagedConfig", "MemoryConfig", "Runner"}
+
+
 def __getattr__(name: str) -> Any:
     # asyncio takes longer to import than all the rest, and many programs do without.
+    if name in _OF_AGENTS:
+        import holdfast.agents
+
+        return getattr(holdfast.agents, name)
     if name == "AsyncSessionStore":
         from holdfast.store.async_store import AsyncSessionStore
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast._version import __version__
+from holdfast.cli.chat import chat
 from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
 from holdfast.cli.following import follow, interrupt, recover
@@ -38,7 +39,7 @@ for command in (search, follow, interrupt, fork, rewind, label):
     session.add_command(command)
 for command in (purge, recover, copy_command):
     store_group.add_command(command)
-for command in (demo, session, export_command, import_command, store_group, doctor):
+for command in (demo, chat, session, export_command, import_command, store_group, doctor):
     cli.add_command(command)
 
 

@@ -31,6 +31,8 @@ from holdfast.errors import (
 )
 
 DONE, FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED, UNHEARD = 0, 1, 2, 3, 130, 141
+# What is wrong with a setting is wrong use; all else is about the store's place.
+_SETTINGS = {ConfigError.default_code, "no_model", "not_installed", "no_tool"}
 _COMPLETION = "_HOLDFAST_COMPLETE"
 
 
@@ -129,7 +131,7 @@ def exit_code(error: HoldfastError) -> int:
     """Return the code that stands for an error."""
     match error:
         case ConfigError(code=code):
-            return WRONG_USE if code == ConfigError.default_code else UNREACHABLE
+            return WRONG_USE if code in _SETTINGS else UNREACHABLE
         case NotSupported(code="newer_schema"):
             return UNREACHABLE
         case InvalidExport() | InvalidArgument(code="unknown_label"):
@@ -150,6 +152,8 @@ def show_help_alone(context: click.Context) -> None:
 
 def _hint(error: HoldfastError, place: str) -> str:
     """Return what to do in the words of the command line, where the error speaks of the API."""
+    if isinstance(error, ConfigError) and error.code == "no_model":
+        return "set one of them, or say --model: offline needs neither a key nor a network"
     if not isinstance(error, SessionNotFound):
         return error.hint
     looked = f"; this looked in {place}" if place else ""

@@ -98,7 +98,8 @@ class MetaEntry(Struct, frozen=True):
 class TurnEntry(Struct, frozen=True):
     """How far a turn came: it began, waits, or was closed.
 
-    `reason` says why it was interrupted, `error` what it failed of, `worker` who runs it.
+    `reason` says why it was interrupted, `error` what it failed of, `worker` who runs it,
+    `approved` which tool calls of a turn that waits were approved already.
     """
 
     kind: ClassVar[Literal[EntryKind.TURN]] = EntryKind.TURN
@@ -110,6 +111,7 @@ class TurnEntry(Struct, frozen=True):
     worker: str | None = None
     reason: str | None = None
     error: str | None = None
+    approved: tuple[str, ...] = ()
 
 
 class DeltaEntry(Struct, frozen=True):

@@ -94,7 +94,8 @@ class Opened(Struct, frozen=True):
     """A turn that is ours to run, or one that its key gives back as it was recorded.
 
     `prompt_revision` is where the history that it answers ends, `begun` the revision before its
-    first entry. A replayed turn has no lease.
+    first entry. A replayed turn has no lease. `approved` are the tool calls that were approved
+    while it waited.
     """
 
     commit: Commit
@@ -105,6 +106,7 @@ class Opened(Struct, frozen=True):
     begun: int
     status: TurnStatus = TurnStatus.RUNNING
     replayed: bool = False
+    approved: tuple[str, ...] = ()
 
 
 class Busy(Struct, frozen=True):

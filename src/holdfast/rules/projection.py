@@ -73,7 +73,8 @@ def _of_turn(
     turn = row.turn or ""
     if kind is EntryKind.TURN:
         facts = {name: detail.get(name) for name in ("worker", "reason", "error")}
-        return TurnEntry(row.revision, at, turn, row.attempt, TurnStatus(detail["status"]), **facts)
+        status, approved = TurnStatus(detail["status"]), tuple(detail.get("approved", ()))
+        return TurnEntry(row.revision, at, turn, row.attempt, status, **facts, approved=approved)
     if kind is EntryKind.DELTA:
         return DeltaEntry(
             row.revision, at, turn, row.attempt, detail["call"], detail["offset"], detail["text"]

@@ -94,13 +94,15 @@ class _Opening:
         session, opening = self.session, self.opening
         if opening.user_id is not None and session.user_id not in (None, opening.user_id):
             raise WrongUser(f"session {session.id!r} belongs to another user")
-        turn = opening.resume
+        if opening.resume is not None:
+            return self._resume(opening.resume)
+        turn = None
         if recorded is not None:
             turn = self._recorded_turn(recorded)
         entries = turn_facts(self._turn_rows(turn)) if turn is not None else []
         if recorded is not None and turn is not None:
             if session.open_turn == turn:
-                if session.turn_status == TurnStatus.WAITING and opening.resume != turn:
+                if session.turn_status == TurnStatus.WAITING:
                     return self._replayed(turn, entries)
                 if _is_running(session) and is_alive(session, self.now):
                     return self._busy(same=True)
@@ -108,6 +110,15 @@ class _Opening:
                 return self._replayed(turn, entries)
         turn = opening.turn if turn is None else turn
         return self._blocked(turn) or self._open(turn, entries)
+
+    def _resume(self, turn: str) -> Decision:
+        """Go on with a turn that waits; with one that is over, give back how that went."""
+        session, entries = self.session, turn_facts(self._turn_rows(turn))
+        if session.open_turn != turn:
+            return self._replayed(turn, entries)
+        if _is_running(session) and is_alive(session, self.now):
+            return self._busy(same=True)
+        return self._open(turn, entries)
 
     def _recorded_turn(self, recorded: KeyRow) -> str:
         if recorded.kind != WriteKind.TURN or recorded.turn is None:
@@ -191,7 +202,8 @@ class _Opening:
         if self.session.user_id is None and opening.user_id is not None:
             owner = codec.encode({"user_id": opening.user_id})
             change.add(codec.new_entry(EntryKind.META, [owner]))
-        if self.session.open_turn is not None and opening.resume is None:
+        waited = self.session.open_turn == turn and not _is_running(self.session)
+        if self.session.open_turn is not None and not waited:
             _close_open_turn(change, self.log)
         prompt = () if self._has_prompt(entries) else self.write.entries
         if prompt:
@@ -223,7 +235,9 @@ class _Opening:
         )
         commit = Commit(session.revision, session.history_revision)
         begun = self._begun(turn) if entries else self.session.revision
-        answer = Opened(commit, Token(session.pk, session.fence), turn, attempt, start, begun)
+        token = Token(session.pk, session.fence)
+        approved = tuple(entries[-1].get("approved", ())) if waited else ()
+        answer = Opened(commit, token, turn, attempt, start, begun, approved=approved)
         key = None
         if self.write.key is not None:
             key = KeyRow(WriteKind.TURN.value, session.revision, 0, turn)

@@ -343,6 +343,7 @@ class AsyncSessionStore:
         timeout: float = 60.0,
         ttl: float = 30.0,
         flush_interval: float = 0.1,
+        resume: str | None = None,
     ) -> AsyncTurn:
         """Return a turn to be used with `async with`: a prompt, and whatever answers it.
 
@@ -351,7 +352,8 @@ class AsyncSessionStore:
         first come first served, or `reject`, or `interrupt` it; after `timeout` seconds
         `SessionBusy`. The lease lasts `ttl` seconds and is renewed meanwhile. The same `key` again
         gives back a turn that was completed, or stopped on request, and repeats one that crashed or
-        failed. Raises `WrongUser` if the session is another user's.
+        failed. `resume` goes on with a turn that waits, by its id, and gives back one that is over.
+        Raises `WrongUser` if the session is another user's.
         """
         options = TurnOptions(
             key=key,
@@ -360,6 +362,7 @@ class AsyncSessionStore:
             timeout_s=timeout,
             ttl_s=ttl,
             flush_interval_s=flush_interval,
+            resume=resume,
         )
         place = (self._tenant, session_id)
         request = TurnRequest(self._engine, self._reading, place, prompt, options)

@@ -35,6 +35,7 @@ class AsyncTurn:
         self._history: History | None = None
         self._recorded: list[Message] = []
         self._streaming = False
+        self._waits_with: tuple[str, ...] | None = None
 
     # What it is
 
@@ -91,6 +92,25 @@ class AsyncTurn:
     async def wait_interrupted(self, timeout: float | None = None) -> bool:
         """Wait until the turn is asked to stop; false if `timeout` seconds passed before."""
         return await self._shell.wait_interrupted(self._live, timeout)
+
+    @property
+    def approved(self) -> tuple[str, ...]:
+        """The ids of the tool calls that were approved while it waited."""
+        return self._opened.approved
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to wait for an answer once its block ends."""
+        return self._waits_with is not None
+
+    def wait_for_approval(self, *, approved: Sequence[str] = ()) -> None:
+        """Let the turn wait once its block ends, for an answer to its open tool calls.
+
+        It is not closed then and has no lease: any worker goes on with it, with
+        `store.turn(..., resume=turn.id)`. `approved` names the calls that are approved already. A
+        turn that is interrupted, or whose block raises, does not wait.
+        """
+        self._waits_with = tuple(approved)
 
     # What is written into it
 
@@ -245,8 +265,14 @@ class AsyncTurn:
         try:
             if live.fault is not None:
                 raise live.fault.twin()
-            status, facts = ending(error, abandoned=self._streaming, interrupted=self.interrupted)
-            await self._shell.close_turn(lambda: live.closing(status, **facts))
+            status, facts = ending(
+                error,
+                abandoned=self._streaming,
+                interrupted=self.interrupted,
+                waits=self._waits_with is not None,
+            )
+            told = {"approved": self._waits_with or None} if status == TurnStatus.WAITING else {}
+            await self._shell.close_turn(lambda: live.closing(status, **facts, **told))
         except HoldfastError:
             if error is None:
                 raise

@@ -39,6 +39,7 @@ class TurnOptions(Struct, frozen=True, kw_only=True):
     timeout_s: float
     ttl_s: float
     flush_interval_s: float
+    resume: str | None = None
 
 
 class TurnRequest:
@@ -55,6 +56,12 @@ class TurnRequest:
         check_id(place[1])
         check_optional_id(options.key, "key")
         check_optional_id(options.user_id, "user_id")
+        check_optional_id(options.resume, "resume")
+        if options.resume is not None and (options.key, prompt) != (None, None):
+            raise InvalidArgument(
+                "a turn that is resumed has its prompt and its key",
+                hint="pass resume= alone, or a prompt to open another turn",
+            )
         _check_options(options)
         self.key = options.key
         self._engine = engine
@@ -87,6 +94,7 @@ class TurnRequest:
                 ticket=self._ticket,
                 supersede=self._options.on_busy == "interrupt",
                 user_id=self._options.user_id,
+                resume=self._options.resume,
             ),
         )
 
@@ -263,11 +271,13 @@ def _machine() -> str:
 
 
 def ending(
-    error: BaseException | None, *, abandoned: bool, interrupted: bool
+    error: BaseException | None, *, abandoned: bool, interrupted: bool, waits: bool = False
 ) -> tuple[TurnStatus, dict[str, str]]:
     """Return how a turn ends whose block was left, and what its entry says of that."""
     if error is None and abandoned:
         return TurnStatus.INTERRUPTED, {"reason": "abandoned"}
+    if error is None and waits and not interrupted:
+        return TurnStatus.WAITING, {}
     if error is None:
         status = TurnStatus.INTERRUPTED if interrupted else TurnStatus.COMPLETED
         return status, {"reason": "requested"} if interrupted else {}

@@ -194,7 +194,7 @@ class RunningTurn:
                 self._unwritten_length = len(self._before.rest)
                 self._usage = [*self._before.usage, *self._usage]
 
-    def closing(self, status: TurnStatus, **facts: str | None) -> Write:
+    def closing(self, status: TurnStatus, **facts: object) -> Write:
         """Return the write that closes the turn: what is left of its text, usage, its entry.
 
         Asked again, it returns the same write.

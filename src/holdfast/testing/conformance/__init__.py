@@ -41,6 +41,7 @@ from holdfast.testing.conformance.preconditions import Preconditions  # noqa: E4
 from holdfast.testing.conformance.purging import Purging  # noqa: E402
 from holdfast.testing.conformance.reading import Reading  # noqa: E402
 from holdfast.testing.conformance.repeating import Repeating  # noqa: E402
+from holdfast.testing.conformance.resuming import Resuming  # noqa: E402
 from holdfast.testing.conformance.rewinding import Forking, Rewinding  # noqa: E402
 from holdfast.testing.conformance.saving import Saving  # noqa: E402
 from holdfast.testing.conformance.searching import Searching  # noqa: E402
@@ -83,6 +84,7 @@ SUITE: tuple[type[Conformance], ...] = (
     Endurance,
     Turning,
     Repeating,
+    Resuming,
     Totals,
     ExportingTurns,
     TurnPoints,
@@ -115,6 +117,7 @@ __all__ = [
     "Purging",
     "Reading",
     "Repeating",
+    "Resuming",
     "Rewinding",
     "Saving",
     "Script",

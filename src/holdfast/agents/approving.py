@@ -1,0 +1,114 @@
+"""Tools that a person has to agree to: which calls wait, and how the answer goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence, Set
+
+from msgspec import Struct
+
+from holdfast.agents.driving import Answer, Stage, in_turn
+from holdfast.agents.events import Event, ToolCall
+from holdfast.agents.runner import Resuming, Runner
+from holdfast.errors import Conflict, NotSupported
+from holdfast.model.message import Message, SyntheticMessage
+from holdfast.rules.history import History
+from holdfast.store.async_store import AsyncSessionStore
+from holdfast.store.async_turn import AsyncTurn
+
+DENIED = "Denied: the user did not allow this call."
+"""What a model is told of a call that was denied without a reason."""
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What was decided on one tool call of a turn that waits; `timeout` in seconds."""
+
+    session_id: str
+    turn: str
+    call: str
+    approved: bool
+    reason: str | None = None
+    timeout: float = 60.0
+
+
+def pending_calls(history: Sequence[Message]) -> tuple[ToolCall, ...]:
+    """Return the last message's tool calls that have no result: in a turn that waits, those do."""
+    for index in range(len(history) - 1, -1, -1):
+        calls = history[index].get("tool_calls")
+        if history[index]["role"] == "assistant" and calls:
+            invented = {
+                message["tool_call_id"]
+                for message in history[index:]
+                if isinstance(message, SyntheticMessage)
+            }
+            return tuple(
+                ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
+                for call in calls
+                if call["id"] in invented
+            )
+    return ()
+
+
+async def drive_on(
+    store: AsyncSessionStore, runner: Runner, decision: Decision, stage: Stage
+) -> Answer:
+    """Go on with a turn that waits, once all of its calls are decided on; until then it waits.
+
+    Raises `Conflict` with the code `not_waiting` if the call does not wait; the turn still does. If
+    the turn is over already, its recorded answer is returned.
+    """
+    fault: Conflict | NotSupported | None = None
+
+    async def begin(turn: AsyncTurn) -> AsyncIterator[Event] | None:
+        nonlocal fault
+        waiting = {call.id for call in pending_calls(turn.history)}
+        approved = {*turn.approved} & waiting
+        fault = _fault(runner, decision, waiting)
+        if fault is not None:
+            turn.wait_for_approval(approved=sorted(approved))
+            return None
+        if decision.approved:
+            approved.add(decision.call)
+        else:
+            reason = f"Denied: {decision.reason}" if decision.reason else DENIED
+            await turn.add_message("tool", reason, tool_call_id=decision.call)
+            waiting.discard(decision.call)
+        if waiting - approved:
+            turn.wait_for_approval(approved=sorted(approved))
+            return None
+        assert isinstance(runner, Resuming), "found out above"
+        return runner.resume(without_invented(turn.history, approved), frozenset(approved))
+
+    turn = store.turn(decision.session_id, resume=decision.turn, timeout=decision.timeout)
+    answer = await in_turn(turn, begin, stage)
+    if fault is not None:
+        raise fault
+    return answer
+
+
+def _fault(runner: Runner, decision: Decision, waiting: set[str]) -> Conflict | NotSupported | None:
+    if decision.call not in waiting:
+        return not_waiting(decision.session_id, decision.call)
+    if not isinstance(runner, Resuming):
+        return NotSupported(
+            f"{type(runner).__name__} cannot go on with a turn that waits",
+            hint="give the runner a method resume(history, approved)",
+        )
+    return None
+
+
+def not_waiting(session_id: str, call: str) -> Conflict:
+    """Return the error of who decides on a call that does not wait."""
+    return Conflict(
+        f"no call {call!r} waits in session {session_id!r}",
+        code="not_waiting",
+        hint="it was decided on already, or the conversation went on without it",
+    )
+
+
+def without_invented(history: History, calls: Set[str]) -> History:
+    """Return the history without the invented results of these calls."""
+    return History(
+        message
+        for message in history
+        if not (isinstance(message, SyntheticMessage) and message["tool_call_id"] in calls)
+    )

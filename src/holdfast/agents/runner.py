@@ -1,0 +1,115 @@
+"""Who answers: the one-method protocol, and what can be made into one."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from holdfast.agents.events import Event, Text
+from holdfast.errors import ConfigError
+from holdfast.rules.history import History
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Answers a conversation: history in, events out. Any agent framework can be behind it.
+
+    `history` ends with what is to be answered: the prompt, or the results of this turn's tool calls
+    if an earlier attempt at it was cut off. What is yielded is in the log before the runner goes
+    on, so a tool is called after its `ToolCalls` was yielded. An exception fails the turn and
+    reaches the caller. An interrupted turn cancels the task in which the runner runs.
+    """
+
+    def answer(self, history: History) -> AsyncIterator[Event]:
+        """Yield the answer's events; usually an asynchronous generator."""
+        ...
+
+
+@runtime_checkable
+class Resuming(Protocol):
+    """A runner that can go on once a person has agreed to tool calls that it asked for."""
+
+    def resume(self, history: History, approved: frozenset[str]) -> AsyncIterator[Event]:
+        """Yield the rest of the answer.
+
+        `history` ends with the tool calls and those results that there are; those `approved`, by
+        their ids, have none yet and are to be carried out.
+        """
+        ...
+
+
+@runtime_checkable
+class Summarising(Protocol):
+    """A runner that has a way of its own to summarise, such as one without its tools."""
+
+    def summarise(self, history: History) -> AsyncIterator[Event]:
+        """Yield a summary; `history` ends with the wish for it."""
+        ...
+
+
+Answering: TypeAlias = Callable[[History], AsyncIterator[str | Event]]
+"""An asynchronous generator function that yields text, or events."""
+
+
+def closing(events: AsyncIterator[Event]) -> aclosing[AsyncGenerator[Event, None]]:
+    """Return events to be used with `async with`: whoever yields them is closed at its end.
+
+    A runner may hold what one task has to enter and to leave. A generator that is merely left is
+    closed some time later, in another task.
+    """
+    return aclosing(_closable(events))
+
+
+async def _closable(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    try:
+        async for event in events:
+            yield event
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+
+
+class FunctionRunner:
+    """An asynchronous generator function as a runner; the text that it yields becomes events."""
+
+    def __init__(self, function: Answering) -> None:
+        self._function = function
+
+    async def answer(self, history: History) -> AsyncIterator[Event]:
+        """Yield what the function yields."""
+        source = self._function(history)
+        try:
+            async for piece in source:
+                yield Text(piece) if isinstance(piece, str) else piece
+        finally:
+            if inspect.isasyncgen(source):
+                await source.aclose()
+
+
+def as_runner(runner: Any) -> Runner:
+    """Return the runner that this is, or that can be made of it.
+
+    That is a `Runner`, an asynchronous generator function, or an agent of Pydantic AI. Raises
+    `ConfigError` for anything else.
+    """
+    if isinstance(runner, Runner) and not isinstance(runner, type):
+        return runner
+    if inspect.isasyncgenfunction(runner) or inspect.isasyncgenfunction(
+        getattr(runner, "__call__", None)  # noqa: B004 - an object whose calls are generators
+    ):
+        return FunctionRunner(runner)
+    if "pydantic_ai" in sys.modules:  # nobody has an agent of a library that is not loaded
+        from pydantic_ai.agent import AbstractAgent
+
+        if isinstance(runner, AbstractAgent):
+            from holdfast.agents.pydantic_ai import PydanticAIRunner
+
+            return PydanticAIRunner(runner)
+    raise ConfigError(
+        f"{runner!r} cannot answer",
+        hint="pass a Runner, an asynchronous generator function that takes the history and yields "
+        "text, or an agent of Pydantic AI",
+    )

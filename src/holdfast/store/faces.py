@@ -1,0 +1,35 @@
+"""The other face of a store that is open: the same engine, for callers of the other kind."""
+
+from __future__ import annotations
+
+from holdfast.rules.turns import is_alive
+from holdfast.store.async_store import AsyncSessionStore
+from holdfast.store.sync_store import SessionStore
+
+
+def async_face(store: SessionStore | AsyncSessionStore) -> AsyncSessionStore:
+    """Return the store for tasks; closing either face closes both."""
+    if isinstance(store, AsyncSessionStore):
+        return store
+    engine = store._engine
+    return AsyncSessionStore(engine, store.tenant, engine.sources, store._shell._timeout_s)
+
+
+def sync_face(store: SessionStore | AsyncSessionStore) -> SessionStore:
+    """Return the store for threads; closing either face closes both."""
+    if isinstance(store, SessionStore):
+        return store
+    engine = store._engine
+    return SessionStore(engine, store.tenant, engine.sources, store._shell._timeout_s)
+
+
+def open_turn(store: SessionStore, session_id: str) -> str | None:
+    """Return the id of the session's turn that runs or waits, if there is one."""
+    row = store._reading.live_row(session_id)
+    return None if row is None else row.open_turn
+
+
+def has_live_turn(store: SessionStore, session_id: str) -> bool:
+    """Say whether a turn of the session runs, of a worker whose lease holds; it only reads."""
+    row = store._reading.live_row(session_id)
+    return row is not None and is_alive(row, store._engine.sources.now_ms())

@@ -1,0 +1,1 @@
+"""Servers on loopback that speak a provider's or a platform's protocol, for tests."""

@@ -1,0 +1,1 @@
+"""Agents: runners, what drives them, and the agents themselves."""

@@ -1,0 +1,192 @@
+"""`holdfast chat`: a conversation in the terminal, which is there again tomorrow."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import holdfast
+from holdfast.agents.models import DEFAULTS
+from holdfast.cli.main import cli
+from holdfast.testing.fakes.openai import FakeOpenAI, Scripted
+from tests.agents.scene import said, wait_for
+from tests.cli.conftest import Run
+
+COMMAND = [sys.executable, "-P", "-c", "from holdfast.cli.main import main; main()"]
+WAIT_S = 60
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in DEFAULTS:
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a store will be: chatting makes it."""
+    return tmp_path / "chats.db"
+
+
+def typed(path: Path, text: str, *line: str) -> Result:
+    """Run a chat with these lines on its standard input."""
+    words = ["chat", *line, "--model", "offline", "--store", str(path)]
+    result = CliRunner().invoke(cli, words, input=text)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_one_answer(run: Run, path: Path) -> None:
+    """A prompt on the line is answered on standard output, and kept."""
+    where = ("--model", "offline", "--store", str(path))
+    run("chat", "ada", "My name is Ada", *where)
+    result = run("chat", "ada", "What is my name?", *where)
+    assert result.stdout == "Your name is Ada. (I am offline.)\n"
+    assert result.exit_code == 0
+    with holdfast.connect(str(path)) as store:
+        assert len(store.get_messages("ada")) == 4
+        assert store.get_session("ada").agent_name == "chat"
+
+
+def test_one_answer_for_programs(run: Run, path: Path) -> None:
+    """With --json the answer is an object: session, turn, text, status and usage."""
+    result = run("chat", "ada", "Hello", "--model", "offline", "--store", str(path), "--json")
+    answer = json.loads(result.stdout)
+    assert (answer["session"], answer["status"]) == ("ada", "completed")
+    assert answer["text"].endswith("You said: Hello")
+    assert answer["usage"]["output_tokens"] > 0
+    assert answer["turn"].startswith("turn_")
+
+
+def test_no_key(run: Run, path: Path) -> None:
+    """Without a model and a key the error names the variable and what needs none."""
+    result = run("chat", "ada", "Hello", "--store", str(path))
+    assert result.exit_code == 2
+    assert "OPENAI_API_KEY" in result.stderr
+    assert "offline" in result.stderr
+    assert result.stdout == ""
+
+
+def test_lines_are_prompts(path: Path) -> None:
+    """Each line is answered in the same session; later the end of it is shown, and goes on."""
+    result = typed(path, "My name is Ada\n\nWhat is my name?\n", "ada")
+    assert result.stdout.splitlines()[-1] == "Your name is Ada. (I am offline.)"
+    assert "is new" in result.stderr
+    again = typed(path, "And now, what is my name?\n", "ada")
+    assert "My name is Ada" in again.stdout
+    assert again.stdout.splitlines()[-1] == "Your name is Ada. (I am offline.)"
+    assert "goes on" in again.stderr
+
+
+def test_a_new_session_is_named(path: Path) -> None:
+    """Without a session one is made up, and named, so that it can be resumed."""
+    result = typed(path, "Hello\n")
+    with holdfast.connect(str(path)) as store:
+        (info,) = store.list_sessions()
+    assert info.id in result.stderr
+
+
+def test_commands(path: Path) -> None:
+    """The commands show, begin, resume, copy and take back conversations, and count tokens."""
+    lines = [
+        "My name is Ada",
+        "/usage",
+        "/fork copy",
+        "Hello",
+        "/rewind",
+        "/history",
+        "/new other",
+        "What is my name?",
+        "/resume",
+        "/resume ada",
+        "What is my name?",
+        "/help",
+        "/quit",
+        "not reached",
+    ]
+    result = typed(path, "\n".join(lines) + "\n", "ada")
+    assert "tokens in" in result.stderr
+    assert "1 call." in result.stderr
+    assert "Session copy is a copy" in result.stderr
+    assert "2 messages left the conversation" in result.stderr
+    assert "You have not told me your name" in result.stdout
+    assert result.stdout.splitlines()[-1] == "Your name is Ada. (I am offline.)"
+    assert "/rewind [TO]" in result.stderr
+    with holdfast.connect(str(path)) as store:
+        assert {info.id for info in store.list_sessions()} == {"ada", "copy", "other"}
+        assert len(store.get_messages("copy")) == 2
+        assert len(store.get_messages("ada")) == 4
+
+
+def test_commands_that_cannot_be_done(path: Path) -> None:
+    """What cannot be done is said, and the chat goes on."""
+    lines = "/nope\n/resume nobody\n/rewind no-such-label\n/fork\n/usage\nHello\n"
+    result = typed(path, lines, "ada")
+    assert "There is no /nope" in result.stderr
+    assert "there is no session 'nobody'" in result.stderr
+    assert result.stderr.count("Error: ") == 3
+    assert "Nothing was used yet" in result.stderr
+    assert result.stdout.splitlines()[-1].endswith("You said: Hello")
+
+
+def test_a_model_that_fails(run: Run, path: Path) -> None:
+    """An error of the provider is said, one answer exits with 1, and what came before is kept."""
+    cut = Scripted(pieces=("One ", "two ", "three"), cut_after=2)
+    with FakeOpenAI([cut]) as fake:
+        where = ("--model", "m", "--base-url", fake.base_url, "--store", str(path))
+        result = run("chat", "ada", "Count", *where)
+    assert result.exit_code == 1
+    assert result.stdout == "One two \n"
+    assert "Connection error" in result.stderr
+    with holdfast.connect(str(path)) as store:
+        assert said(store.get_messages("ada"))[-1] == ("assistant", "One two ", "interrupted")
+
+
+def test_ctrl_c_stops_the_answer(path: Path) -> None:
+    """Ctrl-C ends an answer and not the chat; what was said is kept, marked interrupted."""
+    script = [Scripted(pieces=("One ", "two"), hold_after=1), Scripted(pieces=("Here.",))]
+    with FakeOpenAI(script) as fake, holdfast.connect(str(path)) as store:
+        words = ["chat", "ada", "--model", "m", "--base-url", fake.base_url, "--store", str(path)]
+        process = subprocess.Popen(
+            [*COMMAND, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write("Count\n")
+        process.stdin.flush()
+        wait_for(lambda: has_streamed(store), "the streamed text")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate("Still there?\n", timeout=WAIT_S)
+        fake.release()
+        assert process.returncode == 0, err
+        assert out == "One \nHere.\n"
+        assert "(interrupted" in err
+        assert said(store.get_messages("ada")) == [
+            ("user", "Count", None),
+            ("assistant", "One ", "interrupted"),
+            ("user", "Still there?", None),
+            ("assistant", "Here.", None),
+        ]
+
+
+def has_streamed(store: holdfast.SessionStore) -> bool:
+    """Say whether streamed text is in the log."""
+    if not store.session_exists("ada"):
+        return False
+    return any(entry.kind == "delta" for entry in store.read_entries("ada"))
+
+
+def test_control_characters_are_shown(run: Run, path: Path) -> None:
+    """What a model says moves no cursor and sets no colour."""
+    with FakeOpenAI([Scripted(pieces=("a\x1b[31mb",))]) as fake:
+        where = ("--model", "m", "--base-url", fake.base_url, "--store", str(path))
+        assert run("chat", "ada", "Hi", *where).stdout == "a\\x1b[31mb\n"
