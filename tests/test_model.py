@@ -57,7 +57,7 @@ TestSqlite.settings = settings(BOUNDS, max_examples=40, stateful_step_count=30)
 
 
 def test_postgres(server: Server) -> None:
-    """The model holds of one schema on a server and two engines; 8 examples, as each takes long."""
+    """The model holds of one schema on a server and two engines; 5 examples, as each takes long."""
 
     class PostgresModel(Model):
         engine_count = 2
@@ -66,5 +66,5 @@ def test_postgres(server: Server) -> None:
             url = f"{server.url}?schema={folder.name}"
             return backend_for(url, durability="relaxed", timeout_s=30, sources=sources)
 
-    bounds = settings(BOUNDS, max_examples=8, stateful_step_count=30)
+    bounds = settings(BOUNDS, max_examples=5, stateful_step_count=30)
     run_state_machine_as_test(PostgresModel, settings=bounds)

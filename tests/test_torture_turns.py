@@ -23,7 +23,6 @@ from holdfast.testing.torture.follower import Shown, read_shown
 from holdfast.testing.torture.streamer import stream
 from holdfast.testing.torture.turnlog import SUFFIX, TurnLog, read_turns
 from holdfast.testing.torture.turns import compare_turns
-from tests.stores import is_postgres
 
 SESSION = "turns-001a"
 LOG = f"streamer1{SUFFIX}"
@@ -38,8 +37,7 @@ def plan(tmp_path: Path) -> Plan:
 
 def test_a_storm_of_turns_breaks_no_promise(plan: Plan, url: str) -> None:
     """Workers that are killed in mid-stream lose no shown text, and all their turns are resumed."""
-    seconds, kills = (4, 20) if is_postgres(url) else (8, 40)
-    plan = replace(plan, url=url, seconds=seconds, kills=kills)
+    plan = replace(plan, url=url, seconds=8, kills=40)
     found = storm(replace(plan, writers=1, savers=1, streamers=4))
     turns = found.findings.turns
     assert found.broken == []

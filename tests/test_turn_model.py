@@ -49,7 +49,7 @@ TestSqlite.settings = settings(BOUNDS, max_examples=40, stateful_step_count=30)
 
 
 def test_postgres(server: Server) -> None:
-    """The model holds of one schema on a server and two engines; 30 examples."""
+    """The model holds of one schema on a server and two engines; 15 examples."""
 
     class PostgresTurns(Turning):
         engine_count = 2
@@ -58,7 +58,7 @@ def test_postgres(server: Server) -> None:
             url = f"{server.url}?schema={folder.name}"
             return backend_for(url, durability="relaxed", timeout_s=30, sources=sources)
 
-    bounds = settings(BOUNDS, max_examples=30, stateful_step_count=30)
+    bounds = settings(BOUNDS, max_examples=15, stateful_step_count=30)
     run_state_machine_as_test(PostgresTurns, settings=bounds)
 
 

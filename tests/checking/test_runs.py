@@ -1,4 +1,4 @@
-"""Whole runs: 100,000 operations between the memory store and a SQLite file, 5,000 on a server."""
+"""Whole runs: 100,000 operations between the memory store and a SQLite file, 3,000 on a server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from holdfast.errors import Unavailable
 from holdfast.testing.checking import FAULTS, Plan, Report, Rule, check, plant, record
 from holdfast.testing.checking.faults import planting
 from holdfast.testing.checking.faults.plot import Fault
+from tests.stores import is_postgres
 
 OPERATIONS = 50_000
 
@@ -57,7 +58,7 @@ def test_a_store_that_is_synced(url: str, tmp_path: Path) -> None:
     plan = Plan(
         url=url,
         folder=str(tmp_path / "recording"),
-        operations=5_000,
+        operations=3_000 if is_postgres(url) else 5_000,
         kills=4,
         relaxed=False,
     )
