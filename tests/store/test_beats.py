@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 from holdfast.errors import HoldfastError
 from holdfast.store.engine import IDLE_S, Engine
@@ -58,10 +59,20 @@ def test_a_beat_does_not_wait_for_a_committer_that_rests() -> None:
     store.close()
 
 
+class Scripted:
+    """What a store watches, as a test has it."""
+
+    stops = None
+
+    def __init__(self, wait: Callable[[float], bool], wake: Callable[[], None]) -> None:
+        self.wait = wait
+        self.wake = wake
+
+
 def test_nobody_is_woken_for_nothing() -> None:
     """Whoever waits for news sleeps on while the backend finds none, however often it looks."""
     found = iter([False, False, False, True])
-    news = News(lambda _: next(found, False), lambda: None)
+    news = News(Scripted(lambda _: next(found, False), lambda: None))
     assert news.wait(news.mark, 10)
     assert (news.mark, list(found)) == (1, [])
     news.close()
@@ -76,7 +87,7 @@ def test_a_cancellation_that_comes_with_news_is_heard() -> None:
         def wait(_timeout_s: float) -> bool:
             return ended.wait(10)
 
-        news = News(wait, ended.set)
+        news = News(Scripted(wait, ended.set))
         waiting = asyncio.create_task(news.wait_async(news.mark, 10))
         while not news._tasks:  # noqa: ASYNC110 - it is there after one round of the loop
             await asyncio.sleep(0)

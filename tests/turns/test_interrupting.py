@@ -13,6 +13,7 @@ import pytest
 import holdfast
 from holdfast.model.entry import Entry, TurnEntry
 from holdfast.model.usage import TurnStatus
+from holdfast.store import streaming
 from tests.stores import fewer, is_postgres
 from tests.turns.judging import judge
 from tests.turns.stage import Stage, report, wait_for
@@ -141,3 +142,13 @@ def test_cancelled_in_line(url: str) -> None:
         with stage.store.turn(SESSION, "second", on_busy="reject"):
             pass
         assert stage.texts() == ["first", "second"]
+
+
+def test_a_notification_is_heard_at_once(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL a turn that never looks by itself is stopped by another process's word."""
+    monkeypatch.setattr(streaming, "CHECK_S", 3_600)
+    with holdfast.connect(database) as store, holdfast.connect(database) as other:
+        with store.turn(SESSION, "go", ttl=3_600) as turn:
+            assert other.interrupt(SESSION)
+            assert turn.wait_interrupted(20)
+        assert store.get_session(SESSION).status == "idle"

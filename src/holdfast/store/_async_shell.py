@@ -137,10 +137,12 @@ class AsyncShell:
     def attach(self, live: RunningTurn) -> None:
         """Let the engine write what the turn streams, and keep its lease."""
         self._engine.attach(live)
+        self._engine.news.hear_stops(live.look)
 
     def detach(self, live: RunningTurn) -> None:
         """Stop that."""
         self._engine.detach(live)
+        self._engine.news.hear_no_stops(live.look)
 
     async def wait_for_room(self, live: RunningTurn) -> None:
         """Wait until the disk has caught up with a turn's text; `Unavailable` if it does not."""

@@ -178,6 +178,11 @@ class Backend(Protocol):
         """
         ...
 
+    @property
+    def stops(self) -> int | None:
+        """How often `wait` has heard that some turn was asked to stop; `None` if it never does."""
+        ...
+
     def wake(self) -> None:
         """Let `wait` return now, from another thread."""
         ...

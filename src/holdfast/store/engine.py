@@ -93,7 +93,7 @@ class Engine:
         self._forking: object = None
         self._readers: ThreadPoolExecutor | None = None
         self._left_to_committer = False
-        self.news = News(self.backend.wait, self.backend.wake)
+        self.news = News(self.backend)
         self._beating: set[Beating] = set()
         self._next_beat = 0.0
         self._deadlines: _LoopDeadlines = weakref.WeakKeyDictionary()

@@ -44,6 +44,7 @@ class _Session(Struct):
 class MemoryBackend:
     """A store that lives as long as its object."""
 
+    stops = None
     capabilities = Capabilities(durable=False, cross_process=False)
 
     def __init__(self, sources: Sources) -> None:

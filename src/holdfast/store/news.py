@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.errors import HoldfastError
 
@@ -25,12 +25,29 @@ PAUSE_S = 0.005
 RETRY_S = 0.1
 
 
+class Watched(Protocol):
+    """What of a backend is watched; the methods are described there."""
+
+    @property
+    def stops(self) -> int | None:
+        """How many times it has heard that some turn was asked to stop."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for news."""
+        ...
+
+    def wake(self) -> None:
+        """End the waiting."""
+        ...
+
+
 class News:
     """Counts what may be news; `mark` is the count so far."""
 
-    def __init__(self, wait: Callable[[float], bool], wake: Callable[[], None]) -> None:
-        self._wait = wait
-        self._wake = wake
+    def __init__(self, backend: Watched) -> None:
+        self._backend = backend
+        self._on_stop: set[Callable[[], None]] = set()
         self._change = threading.Condition(threading.RLock())
         self._waiting = 0
         self._tasks: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
@@ -70,6 +87,22 @@ class News:
                 self._tasks.pop(future, None)
         return True
 
+    def hear_stops(self, call: Callable[[], None]) -> None:
+        """Call `call`, on the watching thread, when some turn may have been asked to stop.
+
+        Only where the backend hears of it; elsewhere whoever runs a turn looks now and then.
+        """
+        if self._backend.stops is None:
+            return
+        with self._change:
+            self._on_stop.add(call)
+            self._watch()
+
+    def hear_no_stops(self, call: Callable[[], None]) -> None:
+        """Call it no more."""
+        with self._change:
+            self._on_stop.discard(call)
+
     def close(self) -> None:
         """Wake everybody, for good."""
         with self._change:
@@ -77,7 +110,7 @@ class News:
             self._tell()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            self._wake()
+            self._backend.wake()
             thread.join()
 
     def _watch(self) -> None:
@@ -89,18 +122,23 @@ class News:
     def _run(self) -> None:
         if not self._is_ours():
             return
+        stops = self._backend.stops
         while True:
             try:
-                found = self._wait(LOOK_S)
+                found = self._backend.wait(LOOK_S)
             except HoldfastError:  # the store cannot be watched just now: whoever reads is told
                 time.sleep(RETRY_S)
                 found = True
             with self._change:
                 if found:
                     self._tell()
-                if self._closed or not (self._waiting or self._tasks):
+                if self._closed or not (self._waiting or self._tasks or self._on_stop):
                     self._thread = None
                     return
+                told = [] if self._backend.stops == stops else list(self._on_stop)
+                stops = self._backend.stops
+            for call in told:
+                call()
             if found:
                 time.sleep(PAUSE_S)
 

@@ -259,8 +259,13 @@ class RunningTurn:
                 self._send(self._write(self._usage_under_way))
             elif now - self._looked >= min(CHECK_S, self._ttl_s / 3):
                 self._looked = now
-                with contextlib.suppress(Unavailable):  # it cannot be read now: the next beat may
-                    self._check(self._look())
+                self.look()
+
+    def look(self) -> None:
+        """Look whether we are to stop."""
+        with self._change, contextlib.suppress(Unavailable):  # unreadable now: the next beat may
+            if not self.closed and self.fault is None:
+                self._check(self._look())
 
     def fail(self, error: HoldfastError) -> None:
         """Learn that nothing can be written any more."""

@@ -9,6 +9,7 @@ import psycopg
 from holdfast.model.search import Found, Search
 from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
+from holdfast.model.turn import Interrupting
 from holdfast.model.write import KeyRow, Write
 from holdfast.store.backend import (
     Capabilities,
@@ -79,7 +80,7 @@ class PostgresBackend:
         outcomes = self._writer.commit(writes)
         self._watcher.wake_if_waiting()
         self._forgetter.written({write.tenant for write in writes})
-        self._notifier.tell()
+        self._notifier.tell(stop=any(isinstance(w.turn, Interrupting) for w in writes))
         return outcomes
 
     def leave(self) -> None:
@@ -132,6 +133,11 @@ class PostgresBackend:
             return self._watcher.wait(timeout_s)
         except psycopg.Error as error:
             raise faults.translated(error, self.location) from error
+
+    @property
+    def stops(self) -> int:
+        """How often a notification said that some turn was asked to stop."""
+        return self._watcher.stops
 
     def wake(self) -> None:
         """Let `wait` return now."""

@@ -25,6 +25,9 @@ NOTIFY_S = 0.01
 POLL_S = 0.05
 """How often there may be news where notifications do not arrive."""
 
+STOP = "stop"
+"""What a notification says where a turn was asked to stop: its worker wants to know at once."""
+
 PROBE_S = 1.0
 """A notification of our own that takes longer does not arrive."""
 
@@ -46,6 +49,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._pair: tuple[socket.socket, socket.socket] | None = None
         self._probe_again_at = 0.0
+        self.stops = 0
 
     @property
     def polls(self) -> bool:
@@ -68,7 +72,8 @@ class Watcher:
         may_listen = not self._rests and time.monotonic() >= self._probe_again_at
         if self._connection is None and may_listen:
             self._listen()
-            return True  # nobody listened until now
+            self.stops += 1
+            return True  # nobody listened until now, whatever was told
         connection = self._connection
         if connection is None:
             timeout_s = min(timeout_s, POLL_S)
@@ -83,8 +88,9 @@ class Watcher:
             found = bool(woken.recv(4096)) or found
         if connection is not None:
             connection.pgconn.consume_input()
-            while connection.pgconn.notifies() is not None:
+            while (notice := connection.pgconn.notifies()) is not None:
                 found = True
+                self.stops += notice.extra == STOP.encode()
         return found
 
     def wake(self) -> None:
@@ -171,19 +177,21 @@ class Notifier:
         # A notification is a transaction of its own, which need not wait for the disk.
         self._statement = (
             "BEGIN; SET LOCAL synchronous_commit = off; "
-            f"NOTIFY {connections.address.schema}_news; COMMIT"
+            f"NOTIFY {connections.address.schema}_news{{}}; COMMIT"
         )
         self._start_fresh()
 
     def _start_fresh(self) -> None:
         self._change = threading.Condition(threading.RLock())
         self._due = False
+        self._stop = False
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def tell(self) -> None:
-        """Tell it soon, and return at once."""
+    def tell(self, *, stop: bool) -> None:
+        """Tell it soon, and return at once; `stop` says that a turn was asked to stop."""
         with self._change:
+            self._stop = self._stop or stop
             if self._due or self._closed:
                 return
             self._due = True
@@ -221,10 +229,11 @@ class Notifier:
                     self._thread = None
                     return
                 due, self._due = self._due, False
+                stop, self._stop = self._stop, False
             more = False
             # Whoever cannot be told reads again when its own wait is over.
             with suppress(Exception), self._connections.lend() as connection:
                 if due:
-                    connection.execute(self._statement)
+                    connection.execute(self._statement.format(f", '{STOP}'" if stop else ""))
                 more = self._chore(connection)
             time.sleep(NOTIFY_S)

@@ -37,6 +37,7 @@ FORK_WAIT_S = 5.0
 class SqliteBackend:
     """A log in one SQLite file, which any number of processes may share."""
 
+    stops = None  # a file says that it was changed, and not by what
     capabilities = Capabilities(durable=True, cross_process=True)
 
     def __init__(self, database: Database, sources: Sources) -> None:
