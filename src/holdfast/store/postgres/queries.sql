@@ -98,7 +98,8 @@ SELECT shard, %s, session, key, invented, kind, revision, kept, turn, write, %s
               %s::bigint[], %s::text[], %s::text[])
        AS new (shard, session, key, invented, kind, revision, kept, turn, write)
     ON CONFLICT (shard, session, key, invented) DO UPDATE
-   SET revision = excluded.revision, write = excluded.write, at = excluded.at;
+   SET kind = excluded.kind, revision = excluded.revision, kept = excluded.kept,
+       turn = excluded.turn, write = excluded.write, at = excluded.at;
 
 -- messages_after: The message entries above a revision, to be carried over by a rewrite.
 SELECT revision, kind, ordinal, turn, attempt, at, convert_to(payload, 'UTF8'), crc

@@ -68,7 +68,9 @@ SELECT k.key, k.kind, k.revision, k.kept, k.turn
 
 -- insert_keys: Keys and what their writes came to.
 INSERT INTO keys (session, key, kind, revision, kept, turn, at) VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (session, key) DO UPDATE SET revision = excluded.revision, at = excluded.at;
+    ON CONFLICT (session, key) DO UPDATE
+   SET kind = excluded.kind, revision = excluded.revision, kept = excluded.kept,
+       turn = excluded.turn, at = excluded.at;
 
 -- messages_after: The message entries above a revision, to be carried over by a rewrite.
 SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc

@@ -265,6 +265,19 @@ class Moving(Conformance):
         for moved in (other.bring(), other.give_back()):
             assert troubles(moved) == {"s": TroubleKind.CONFLICT}
 
+    def test_back_after_a_deletion(self, store: SessionStore, other: Elsewhere) -> None:
+        """A copy that was brought back where its session was deleted is of that one from then on."""
+        home = other.open()
+        home.add_messages("s", users("a"))
+        other.give_back()
+        home.delete_session("s")
+        other.bring()
+        for text in ("b", "c"):
+            home.add_messages("s", users(text))
+            moved = other.give_back()
+            assert (troubles(moved), counts(moved)) == ({}, (0, 1, 0))
+        assert texts(store.get_chat_history("s")) == ["a", "b", "c"]
+
     def test_open_turn(self, store: SessionStore, other: Elsewhere) -> None:
         """An open turn comes without a worker, and its end comes with the next run."""
         with store.turn("s", "one", key="k") as turn:
