@@ -311,7 +311,9 @@ CREATE FUNCTION holdfast.append_v1(
     _kind text, _key text, _write text,
     _messages bigint, _payload text, _crc bigint
 ) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+SET enable_seqscan = off  -- as above
+AS $$
 DECLARE
     _at bigint := coalesce(_now, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
     _pk bigint;
