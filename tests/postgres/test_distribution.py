@@ -36,16 +36,8 @@ ACROSS = {
 }
 """Statements about many sessions. None is part of a write: they read, or tidy up."""
 
-NO_TABLE = {
-    "set_tenant",
-    "now",
-    "new_key",
-    "loose_commit",
-    "only_indexes",
-    "size",
-    "commit",
-    "append",
-}
+FUNCTIONS = {"commit", "append"}
+NO_TABLE = FUNCTIONS | {"set_tenant", "now", "new_key", "loose_commit", "only_indexes", "size"}
 
 WATCH = """
 CREATE TABLE seen (number xid8, name text, shard bigint);
