@@ -46,11 +46,19 @@ def decide_purge(write: Write, floor: int, session: SessionRow, log: Log) -> Dec
             expected=floor,
             actual=session.base,
         )
+    floor = min(floor, _begun(session, log))
     ended = [row for row in log.resets_after(session, session.floor) if row.revision <= floor]
     if not ended:
         return Decision(Purge(), session, [])
     purged = Purge(1, len(ended), sum(map(closed_messages, ended)), "done")
     return Decision(purged, session._replace(floor=ended[-1].revision), [])
+
+
+def _begun(session: SessionRow, log: Log) -> int:
+    """Return where the session's open turn began: what it has said stays, since it goes on."""
+    if session.open_turn is None:
+        return session.revision
+    return log.turn_rows(session, session.open_turn)[0].revision
 
 
 def closed_messages(reset: LogRow) -> int:

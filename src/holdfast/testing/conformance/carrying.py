@@ -57,6 +57,23 @@ class Carrying(Conformance):
             turn.write("whole")
         assert texts(store.get_chat_history("s")) == ["sum", "Hello", "whole"]
 
+    def test_purged_meanwhile(self, store: SessionStore) -> None:
+        """Purging during a turn leaves what the turn has said, whatever became of the history."""
+        store.add_user_message("s", "long ago")
+        store.clear_session("s")
+        with store.turn("s", "Hello", key="k") as turn:
+            turn.add_message("assistant", "first")
+            store.set_chat_history("s", [SYSTEM, *store.get_chat_history("s")])
+            assert store.purge("s").generations == 1
+            store.clear_session("s")
+            assert store.purge("s").generations == 0
+            assert texts(store.get_chat_history("s")) == ["Hello", "first"]
+            assert texts(turn.messages) == ["first"]
+            turn.write("second")
+        assert texts(store.get_chat_history("s")) == ["Hello", "first", "second"]
+        assert store.purge("s").generations == 2
+        assert store.verify().problems == []
+
     def test_replay_after_a_purge(self, store: SessionStore) -> None:
         """A turn whose prompt and answer were purged is not given back as if it said nothing."""
         with store.turn("s", "Hello", key="k") as turn:
