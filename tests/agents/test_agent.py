@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -348,6 +349,26 @@ def test_what_is_wrong_is_known_at_once(settings: dict[str, Any], complaint: str
     """Settings that cannot work are refused when the agent is made, with the reason."""
     with pytest.raises(ConfigError, match=complaint):
         Agent("A", **settings)
+
+
+@pytest.mark.parametrize(
+    ("missing", "model", "remedy"),
+    [
+        ("pydantic_ai", "openai:gpt-4o-mini", "holdfast[agents]"),
+        ("anthropic", "anthropic:claude-haiku-4-5", "pydantic-ai-slim[anthropic]"),
+    ],
+)
+def test_a_package_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, missing: str, model: str, remedy: str
+) -> None:
+    """The hint installs what is missing, and not the extra that is there already."""
+    for name in [each for each in sys.modules if each.split(".")[-1] == "anthropic"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError) as refused:
+        Agent(model=model, store="memory://")
+    assert refused.value.code == "missing_extra"
+    assert remedy in refused.value.hint
 
 
 def test_a_key_chooses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

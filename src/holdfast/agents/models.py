@@ -82,8 +82,14 @@ def runner_for(character: Character) -> Runner:
         raise ConfigError(
             f"model {model!r} needs a package that is not installed: {error}",
             code="missing_extra",
-            hint=f"pip install 'holdfast[agents]', {_NEITHER}",
+            hint=f"{_installing(error)}, {_NEITHER}",
         ) from error
+
+
+def _installing(error: ImportError) -> str:
+    if (error.name or "").partition(".")[0] == "pydantic_ai":
+        return "pip install 'holdfast[agents]'"
+    return "install what this provider needs, as in pip install 'pydantic-ai-slim[anthropic]'"
 
 
 def model_name(character: Character) -> str | None:
