@@ -74,7 +74,7 @@ def test_an_absolute_url_names_a_file(own_folder: Path) -> None:
         ("sqlite:///chats.db?mode=ro", ConfigError, "options"),
         ("file:chats.db", ConfigError, "file"),
         ("redis://localhost", ConfigError, "acknowledges"),
-        ("postgresql://127.0.0.1:1/db", Unavailable, "cannot be reached"),
+        ("postgresql://127.0.0.1:1/db", Unavailable, "refused; Is the server running"),
         (":memory:", ConfigError, "memory://"),
         ("", ConfigError, "address"),
         ("nul\0.db", ConfigError, "address"),

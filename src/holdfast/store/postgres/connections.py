@@ -190,7 +190,8 @@ def connect(address: Address) -> Connection:
 
 def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailable:
     """Tell what a server refuses from a server that does not answer: neither comes with a code."""
-    said = " ".join(str(error).split()).removeprefix("connection failed: ")
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    said = "; ".join(filter(None, lines)).removeprefix("connection failed: ")
     if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", said):
         return ConfigError(
             f"{address.location} refuses this user: {said}",
