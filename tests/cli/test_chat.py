@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -73,6 +76,21 @@ def test_no_key(run: Run, path: Path) -> None:
     assert result.stdout == ""
 
 
+def test_a_model_that_nobody_knows(run: Run, path: Path) -> None:
+    """The hint is one for the command line, not for Python."""
+    result = run("chat", "ada", "Hello", "--model", "nobody-knows", "--store", str(path))
+    assert result.exit_code == 2
+    assert "say --model offline" in result.stderr
+
+
+def test_an_empty_session_id(run: Run, path: Path) -> None:
+    """An id that a script left empty is wrong use, and begins no new session."""
+    result = run("chat", "", "Hello", "--model", "offline", "--store", str(path))
+    assert result.exit_code == 2
+    assert "empty" in result.stderr
+    assert not path.exists()
+
+
 def test_lines_are_prompts(path: Path) -> None:
     """Each line is answered in the same session; later the end of it is shown, and goes on."""
     result = typed(path, "My name is Ada\n\nWhat is my name?\n", "ada")
@@ -130,7 +148,9 @@ def test_commands_that_cannot_be_done(path: Path) -> None:
     result = typed(path, lines, "ada")
     assert "There is no /nope" in result.stderr
     assert "there is no session 'nobody'" in result.stderr
-    assert result.stderr.count("Error: ") == 3
+    assert "holdfast session list shows" in result.stderr
+    assert result.stderr.count("Error: ") == 1
+    assert result.stderr.count("There is nothing in this conversation yet") == 2
     assert "Nothing was used yet" in result.stderr
     assert result.stdout.splitlines()[-1].endswith("You said: Hello")
 
@@ -144,6 +164,7 @@ def test_a_model_that_fails(run: Run, path: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout == "One two \n"
     assert "Connection error" in result.stderr
+    assert fake.base_url in result.stderr
     with holdfast.connect(str(path)) as store:
         assert said(store.get_messages("ada"))[-1] == ("assistant", "One two ", "interrupted")
 
@@ -176,6 +197,80 @@ def test_ctrl_c_stops_the_answer(path: Path) -> None:
             ("user", "Still there?", None),
             ("assistant", "Here.", None),
         ]
+
+
+def test_ctrl_c_stops_the_only_answer(path: Path) -> None:
+    """One answer that was interrupted exits with 130, so that no script takes it for whole."""
+    with FakeOpenAI([Scripted(pieces=("One ", "two"), hold_after=1)]) as fake:
+        words = ["ada", "Count", "--model", "m", "--base-url", fake.base_url, "--store", str(path)]
+        with holdfast.connect(str(path)) as store:
+            process = subprocess.Popen(
+                [*COMMAND, "chat", *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            wait_for(lambda: has_streamed(store), "the streamed text")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=WAIT_S)
+            fake.release()
+    assert process.returncode == 130, err
+    assert out == "One \n"
+    assert "(interrupted" in err
+
+
+def test_ctrl_c_at_the_prompt(path: Path) -> None:
+    """Ctrl-C in a terminal takes back the line, and not the chat."""
+    ours, theirs = pty.openpty()
+    words = ["chat", "ada", "--model", "offline", "--store", str(path)]
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = bytearray()
+
+    def see(text: bytes, wait_s: float = WAIT_S) -> bool:
+        while text not in shown:
+            if not select.select([ours], [], [], wait_s)[0]:
+                return False
+            shown.extend(os.read(ours, 4096))
+        del shown[: shown.index(text) + len(text)]
+        return True
+
+    def interrupted() -> bool:
+        # Python's readline() misses a signal that comes just before it waits for a key.
+        process.send_signal(signal.SIGINT)
+        return see(b"Ctrl-D ends the chat.", 2)
+
+    assert see(b"> ")
+    os.write(ours, b"half a line")
+    assert see(b"half a line")
+    wait_for(interrupted, "the end of the line")
+    assert see(b"> ")
+    os.write(ours, b"Hello\n")
+    assert see(b"You said: Hello")
+    assert see(b"> ")
+    os.write(ours, b"\x04")
+    assert process.wait(WAIT_S) == 0
+    os.close(ours)
+
+
+def test_a_turn_that_runs_elsewhere(path: Path) -> None:
+    """Who waits for another's turn is told so, and answered when that is over."""
+    words = ["chat", "ada", "Hello", "--model", "offline", "--store", str(path)]
+    with holdfast.connect(str(path)) as store:
+        with store.turn("ada", "Mine"):
+            process = subprocess.Popen(
+                [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            assert process.stderr is not None
+            assert "waits for a turn that runs elsewhere" in process.stderr.readline()
+        out, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0
+    assert "You said: Hello" in out
 
 
 def has_streamed(store: holdfast.SessionStore) -> bool:

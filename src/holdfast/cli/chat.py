@@ -11,7 +11,7 @@ import click
 from holdfast.cli.escaping import json_text, visible, visible_body
 from holdfast.cli.options import Settings, global_options, point, settings_of
 from holdfast.cli.printing import plural, print_line, print_rich, say
-from holdfast.cli.program import FAILED
+from holdfast.cli.program import DONE, FAILED, INTERRUPTED, hint_for
 from holdfast.errors import HoldfastError, InvalidArgument, SessionNotFound
 
 if TYPE_CHECKING:
@@ -44,15 +44,17 @@ def chat(
     /help shows what else a line can be. Ctrl-C stops an answer and keeps what was said; Ctrl-D
     ends. Without SESSION a new one begins. Makes the store if there is none.
 
+    Exits with 1 if the one answer failed, with 130 if it was interrupted.
+
     Example: holdfast chat user-42 "What is my name?" --model offline
     """
+    if session_id == "":
+        raise InvalidArgument("the session's id is empty", hint="leave it out to begin a new one")
     settings = settings_of(context)
     with _store(settings) as store:
         talk = _Chat(store, model, session_id, settings)
         if prompt is not None:
-            if not talk.answer(prompt):
-                context.exit(FAILED)
-            return
+            context.exit(talk.answer(prompt))
         talk.greet()
         for line in _lines():
             if line.startswith("/"):
@@ -80,6 +82,12 @@ def _lines() -> Iterator[str]:
         except EOFError:
             sys.stdout.write("\n")
             return
+        except KeyboardInterrupt:
+            # Often it was meant for an answer that had just ended.
+            if not sys.stdin.isatty():
+                raise
+            say("\nCtrl-D ends the chat.")
+            continue
         if not line and not sys.stdin.isatty():
             return
         yield line.strip()
@@ -117,8 +125,12 @@ class _Chat:
 
     # Answers
 
-    def answer(self, prompt: str) -> bool:
-        """Show an answer as it comes; false if there is none."""
+    def answer(self, prompt: str) -> int:
+        """Show an answer as it comes; the exit code of a command that wanted only this one."""
+        from holdfast.store.faces import has_live_turn
+
+        if not self._as_json and has_live_turn(self._store, self._agent.session_id):
+            say("(this waits for a turn that runs elsewhere; if its worker died, about 30 s)")
         reply = self._agent.start(prompt, stream=True)
         try:
             if self._as_json:
@@ -129,25 +141,34 @@ class _Chat:
             reply.interrupt()
             reply.wait()
         except HoldfastError as error:
-            return self._failed(error.message, error.code, error.hint)
+            return self._refused(error)
         except Exception as error:  # noqa: BLE001 - whatever a model's client raises ends no chat
-            return self._failed(f"{type(error).__name__}: {error}", "model")
+            return self._model_failed(error)
         return self._told(reply)
 
-    def _told(self, reply: Reply) -> bool:
+    def _told(self, reply: Reply) -> int:
         try:
             stopped = reply.interrupted
         except HoldfastError as error:
-            return self._failed(error.message, error.code, error.hint)
+            return self._refused(error)
         except Exception as error:  # noqa: BLE001 - as above
-            return self._failed(f"{type(error).__name__}: {error}", "model")
+            return self._model_failed(error)
         if self._as_json:
             print_line(json_text(_facts(reply), indent=None))
         elif stopped:
             say("(interrupted; what was said is kept)")
-        return True
+        return INTERRUPTED if stopped else DONE
 
-    def _failed(self, message: str, code: str, hint: str = "") -> bool:
+    def _refused(self, error: HoldfastError) -> int:
+        return self._failed(error.message, error.code, hint_for(error, self._place))
+
+    def _model_failed(self, error: Exception) -> int:
+        # A client that cannot connect does not say where it tried to.
+        url = self._model["base_url"]
+        hint = f"this asked the server at {url}" if url else ""
+        return self._failed(f"{type(error).__name__}: {error}", "model", hint)
+
+    def _failed(self, message: str, code: str, hint: str) -> int:
         """Say why there is no answer; what was said of it is kept."""
         if self._as_json:
             error = {"code": code, "message": message, "hint": hint}
@@ -157,7 +178,7 @@ class _Chat:
                 f"Error: {visible_body(message)}"
                 + (f"\nHint:  {visible_body(hint)}" if hint else "")
             )
-        return False
+        return FAILED
 
     # Commands
 
@@ -184,8 +205,13 @@ class _Chat:
             return True
         try:
             command[1](self, rest.strip())
+        except SessionNotFound as error:
+            if name == "resume":
+                self._refused(error)
+            else:
+                say("There is nothing in this conversation yet.")
         except HoldfastError as error:
-            self._failed(error.message, error.code, error.hint)
+            self._refused(error)
         except click.BadParameter as error:
             say(f"Error: {visible_body(error.message)}")
         return True

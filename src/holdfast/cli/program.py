@@ -114,7 +114,7 @@ class Program(CommandGroup):
         except (KeyboardInterrupt, click.Abort):
             return _interrupted()
         except HoldfastError as error:
-            hint = _hint(error, settings.place)
+            hint = hint_for(error, settings.place)
             _refuse(error.message, code=error.code, hint=hint, as_json=as_json)
             return exit_code(error)
         except click.ClickException as error:
@@ -150,12 +150,12 @@ def show_help_alone(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def _hint(error: HoldfastError, place: str) -> str:
+def hint_for(error: HoldfastError, place: str) -> str:
     """Return what to do in the words of the command line, where the error speaks of the API."""
     if isinstance(error, ConfigError) and error.code == "no_model":
         return "set one of them, or say --model: offline needs neither a key nor a network"
     if not isinstance(error, SessionNotFound):
-        return error.hint
+        return error.hint.replace('model="offline"', "--model offline")
     looked = f"; this looked in {place}" if place else ""
     return f"holdfast session list shows what there is{looked}"
 
