@@ -25,3 +25,12 @@ def test_read_only(database: str) -> None:
             store.add_user_message("s", "after")
         assert raised.value.code == "read_only"
         assert len(store.get_chat_history("s")) == 1
+
+
+def test_client_encoding(database: str) -> None:
+    """Whatever encoding a URL or a database prefers for clients, every character comes back."""
+    _set(database, "client_encoding = 'LATIN1'")
+    with holdfast.connect(f"{database}?client_encoding=latin1") as store:
+        store.add_user_message("\u00e9\u20ac\U0001f980", "\u00e9\u20ac\U0001f980")
+        (info,) = store.list_sessions()
+        assert [m["content"] for m in store.get_chat_history(info.id)] == [info.id]
