@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 
 import psycopg
 
+from holdfast.errors import Unavailable
 from holdfast.store.postgres.connections import Connection, Connections
 
 NOTIFY_S = 0.01
@@ -62,7 +63,7 @@ class Watcher:
         try:
             with self._using:
                 return self._wait(timeout_s)
-        except psycopg.Error:
+        except (psycopg.Error, Unavailable):
             self._stop()  # it is opened again by the next wait
             raise
         finally:
