@@ -19,12 +19,18 @@ import click
 from benchmarks import processes, reading, rewriting, searching, starting, storing, turning, writing
 from benchmarks.comparison import NAME as COMPARISON
 from benchmarks.comparison import PEERS, Comparison
+from benchmarks.contender import Entry
 from benchmarks.figures import Ground, Measurement
 from benchmarks.machine import machine
+from benchmarks.postgres import NAME as COMPETITION
+from benchmarks.postgres import PEERS as SERVER_PEERS
+from benchmarks.postgres import Competition
 from benchmarks.report import Result, disk_spread, json_text, markdown, terminal_table, write_into
 from benchmarks.standings import (
+    server_markdown,
     standings_json,
     standings_markdown,
+    terminal_server_table,
     terminal_tables,
     uses_markdown,
     write_picture,
@@ -51,14 +57,14 @@ README = Path(__file__).parent.parent / "README.md"
     "--only",
     "names",
     multiple=True,
-    type=click.Choice([*MEASUREMENTS, COMPARISON]),
+    type=click.Choice([*MEASUREMENTS, COMPARISON, COMPETITION]),
     help="Measure this alone; may be given again.",
 )
 @click.option(
     "--peer",
     "peers",
     multiple=True,
-    type=click.Choice([entry.name for entry in PEERS]),
+    type=click.Choice([entry.name for entry in (*PEERS, *SERVER_PEERS)]),
     help="Compare with this peer alone; may be given again.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help=f"Rounds of each; {ROUNDS}.")
@@ -83,9 +89,12 @@ def main(
     if write_readme and is_partial:
         raise click.UsageError("only a full run's figures go into README.md")
     console = Console(stderr=True)
-    compared = [entry for entry in PEERS if not peers or entry.name in peers]
-    comparison = Comparison(compared, say=console.print)
-    everything = MEASUREMENTS | {COMPARISON: comparison.measurement}
+    comparison = Comparison(_chosen(PEERS, peers), say=console.print)
+    competition = Competition(_chosen(SERVER_PEERS, peers), say=console.print)
+    everything = MEASUREMENTS | {
+        COMPARISON: comparison.measurement,
+        COMPETITION: competition.measurement,
+    }
     chosen = [everything[name] for name in names or everything]
     rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
     RESULTS.mkdir(exist_ok=True)
@@ -110,14 +119,26 @@ def main(
         write_picture(contenders, picture)
         tables += [standings_markdown(contenders, picture.name), uses_markdown(contenders)]
         readme.append(standings_markdown(contenders, f"benchmarks/results/{picture.name}"))
-    for title, failure in comparison.failures.items():
+    rivals = competition.contenders if competition.server else []
+    if rivals:
+        screen.print(terminal_server_table(rivals))
+        on_a_server = server_markdown(rivals, competition.server)
+        tables += [on_a_server, uses_markdown(rivals)]
+        readme.append(on_a_server)
+    failures = comparison.failures | competition.failures
+    for title, failure in failures.items():
         console.print(f"{title} failed: {failure}", markup=False)
-    (RESULTS / f"{kind}.json").write_bytes(json_text(results, about, standings_json(contenders)))
+    known = standings_json([*contenders, *rivals])
+    (RESULTS / f"{kind}.json").write_bytes(json_text(results, about, known))
     (RESULTS / f"{kind}.md").write_text("\n".join(tables), "utf-8")
     console.print(f"written: benchmarks/results/{kind}.json and {kind}.md")
     if write_readme:
         write_into(README, "\n".join(readme))
-    sys.exit(0 if len(results) == len(chosen) and not comparison.failures else 1)
+    sys.exit(0 if len(results) == len(chosen) and not failures else 1)
+
+
+def _chosen(entries: Sequence[Entry], names: tuple[str, ...]) -> list[Entry]:
+    return [entry for entry in entries if not names or entry.name in names]
 
 
 def _measured(

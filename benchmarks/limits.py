@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
+import psycopg
 from benchmarks.conversations import encoded, turns
 
 
@@ -72,6 +73,42 @@ class _ProviderForm(TypedDict, total=False):
     name: Any
     tool_calls: Any
     tool_call_id: Any
+
+
+class RawRows:
+    """Inserts turns on one connection, a row and a commit each: a server's own rate."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True, prepare_threshold=0)
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS raw ("
+            "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, turn text NOT NULL)"
+        )
+        self._turns = (encoded(turn).decode() for turn in turns())
+        self.seconds = 0.0
+        self.written = 0
+
+    @property
+    def rate(self) -> float:
+        """Turns a second, over everything that was measured since the last `reset`."""
+        return self.written / self.seconds
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self.seconds, self.written = 0.0, 0
+
+    def measure(self, count: int) -> None:
+        """Write turns that count."""
+        work = list(islice(self._turns, count))
+        started = time.perf_counter()
+        for turn in work:
+            self._connection.execute("INSERT INTO raw (turn) VALUES (%s)", (turn,))
+        self.seconds += time.perf_counter() - started
+        self.written += count
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 WHOLE = msgspec.json.Decoder(dict[str, Any])

@@ -9,7 +9,7 @@ from statistics import median
 
 from benchmarks.contender import Contender
 from benchmarks.contests import DISK_TURNS, LAST, LENGTHS, PROCESSES, REWRITTEN
-from benchmarks.peers.protocol import NEWEST, REPLACE
+from benchmarks.peers.protocol import NEWEST, REPLACE, TASKS, THREADS
 from benchmarks.plot import Bar, Panel, svg
 from benchmarks.report import number
 from rich.table import Table
@@ -72,6 +72,21 @@ TABLES = {
     f"{PROCESSES} processes add to one session": STORM,
     f"{REWRITTEN:,} messages are replaced under two readers": REWRITING,
 }
+ON_A_SERVER = (
+    Column("one caller, x raw", "one"),
+    *(
+        Column(f"{callers} {kind}, x raw", f"{kind}_{callers}", call=kind)
+        for callers in (8, 64)
+        for kind in (THREADS, TASKS)
+    ),
+    Column("read 10,000, ms", "read_ms"),
+)
+SERVER_TITLE = "On PostgreSQL"
+SERVER_EXPLAINED = (
+    "{server}, a database for each store, a session for each caller; medians of {rounds} rounds. "
+    "Raw: rows of the same bytes, inserted and committed one by one on one connection of the same "
+    "server, measured before and after each store."
+)
 EXPLAINED = (
     "A turn is two messages of about 400 bytes. Medians of {rounds} rounds, with the lowest and "
     "the highest; in each round every store was measured beside the disk's own rate (raw: the same "
@@ -86,40 +101,63 @@ PICTURE = (
 
 def terminal_tables(contenders: Sequence[Contender]) -> list[Table]:
     """Return the tables for people at a terminal."""
-    found = []
-    for title, columns in TABLES.items():
-        table = Table(title=title)
-        table.add_column("store", no_wrap=True)
-        for column in columns:
-            table.add_column(column.heading, justify="right")
-        for each in contenders:
-            table.add_row(each.title, *(column.cell(each) for column in columns))
-        found.append(table)
-    return found
+    return [_terminal_table(title, columns, contenders) for title, columns in TABLES.items()]
+
+
+def _terminal_table(
+    title: str, columns: Sequence[Column], contenders: Sequence[Contender]
+) -> Table:
+    table = Table(title=title)
+    table.add_column("store", no_wrap=True)
+    for column in columns:
+        table.add_column(column.heading, justify="right")
+    for each in contenders:
+        table.add_row(each.title, *(column.cell(each) for column in columns))
+    return table
+
+
+def terminal_server_table(contenders: Sequence[Contender]) -> Table:
+    """Return the table of stores on one PostgreSQL server for people at a terminal."""
+    return _terminal_table(SERVER_TITLE, ON_A_SERVER, contenders)
+
+
+def server_markdown(contenders: Sequence[Contender], server: str) -> str:
+    """Return the tables of stores on one PostgreSQL server."""
+    rounds = max(len(each.rounds) for each in contenders)
+    rows = [(each.title, *(column.cell(each) for column in ON_A_SERVER)) for each in contenders]
+    lines = [f"**{SERVER_TITLE}**", "", *_who(contenders), ""]
+    lines += _table(("store", *(column.heading for column in ON_A_SERVER)), rows, "---:")
+    lines += ["", SERVER_EXPLAINED.format(server=server, rounds=rounds), *_failed(contenders)]
+    return "\n".join(lines) + "\n"
 
 
 def standings_markdown(contenders: Sequence[Contender], picture: str) -> str:
     """Return the tables and a reference to the picture, for a page that finds it there."""
     lines = [f"![{PICTURE}]({picture})", ""]
-    who = [
-        (
-            each.title,
-            str(each.facts.get("version", "")),
-            str(each.facts.get("durability", FAILED)),
-        )
-        for each in contenders
-    ]
-    lines += _table(("store", "version", "durability, as read back or seen"), who, "---")
+    lines += _who(contenders)
     for title, columns in TABLES.items():
         rows = [(each.title, *(column.cell(each) for column in columns)) for each in contenders]
         lines += ["", f"**{title}**", ""]
         lines += _table(("store", *(column.heading for column in columns)), rows, "---:")
     rounds = max(len(each.rounds) for each in contenders)
-    lines += ["", EXPLAINED.format(rounds=rounds)]
+    lines += ["", EXPLAINED.format(rounds=rounds), *_failed(contenders)]
+    return "\n".join(lines) + "\n"
+
+
+def _who(contenders: Sequence[Contender]) -> list[str]:
+    rows = [
+        (each.title, str(each.facts.get("version", "")), str(each.facts.get("durability", FAILED)))
+        for each in contenders
+    ]
+    return _table(("store", "version", "durability, as read back or seen"), rows, "---")
+
+
+def _failed(contenders: Sequence[Contender]) -> list[str]:
+    lines: list[str] = []
     for each in contenders:
         if each.failure is not None:
             lines += ["", f"**{each.title} failed:** {_in_line(each.failure)}"]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def uses_markdown(contenders: Sequence[Contender]) -> str:

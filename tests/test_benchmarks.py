@@ -18,6 +18,8 @@ from benchmarks.crew import ROOT, PeerFailed, Program, Worker
 from benchmarks.environments import NotInstalled, environment
 from benchmarks.faults import Faults, faults
 from benchmarks.plot import Bar, Panel, svg
+from benchmarks.postgres import PEERS as SERVER_PEERS
+from benchmarks.postgres import Competition
 from click.testing import CliRunner
 
 FAKE = '''
@@ -278,9 +280,98 @@ def test_peer_that_cannot_be_installed_fails_the_run(
     ET.parse(tmp_path / "results/partial.svg")
 
 
+SERVER_FAKE = '''
+"""A peer of a few lines, as if it were on a server: lists in memory."""
+
+from benchmarks.peers.protocol import About, Said
+
+ABOUT = About("Fake", "holdfast", "import json", "it appends to lists")
+
+
+class Fake:
+    def __init__(self):
+        self.sessions = {}
+
+    async def add_turn(self, session, turn):
+        self.add_turn_in_thread(session, turn)
+
+    def add_turn_in_thread(self, session, turn):
+        self.sessions.setdefault(session, []).append(turn)
+
+    async def fill(self, session, turns):
+        self.sessions[session] = list(turns)
+
+    async def read_all(self, session):
+        return self.sessions[session]
+
+    def said(self, found):
+        return [Said(*pair) for turn in found for pair in zip(("user", "assistant"), turn)]
+
+    def forget(self, session):
+        pass
+
+    async def durability(self):
+        return "memory"
+
+    async def close(self):
+        pass
+
+
+async def connected(url):
+    return Fake()
+'''
+
+
+def test_crowds_are_counted_and_checked(program: Program) -> None:
+    """Turns of threads and of tasks are counted without the first ones, and all are there."""
+    (program.scratch / "fake_peer.py").write_text(SERVER_FAKE, "utf-8")
+    worker = Worker(program, 0)
+    try:
+        worker.ask("connect", url="postgresql://nowhere")
+        for kind in ("threads", "tasks"):
+            at_hand = {"kind": kind, "session": kind, "callers": 3, "count": 5}
+            assert worker.ask("crowd", **at_hand, seconds=60)["turns"] == 3 * 4
+            at_hand["session"] = f"{kind}-again"
+            assert worker.ask("crowd", **at_hand, seconds=0)["turns"] == 3
+    finally:
+        worker.end()
+
+
+def test_crowd_that_loses_turns_fails(program: Program) -> None:
+    """A peer that does not hold what callers added at the same time has failed."""
+    broken = SERVER_FAKE.replace(".append(turn)", "[:] = [turn]")
+    (program.scratch / "fake_peer.py").write_text(broken, "utf-8")
+    worker = Worker(program, 0)
+    try:
+        worker.ask("connect", url="postgresql://nowhere")
+        with pytest.raises(PeerFailed, match="NotThere"):
+            worker.ask("crowd", kind="tasks", session="s", callers=2, count=3, seconds=60)
+    finally:
+        worker.end()
+
+
+def test_postgres_is_measured_beside_peers(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server of its own Holdfast is measured beside the others, and the tables are written."""
+    (program.scratch / "fake_peer.py").write_text(SERVER_FAKE, "utf-8")
+    peers = (Entry("fake", "fake_peer", None),)
+    compete = partial(Competition, environments=tmp_path / "envs", search=program.search)
+    monkeypatch.setattr(bench, "SERVER_PEERS", peers)
+    monkeypatch.setattr(bench, "Competition", compete)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bench, "QUICK_SHARE", 0.02)
+    done = CliRunner().invoke(bench.main, ["--quick", "--only", "postgres", "--rounds", "1"])
+    assert done.exit_code == 0, done.output
+    written = (tmp_path / "results/partial.md").read_text("utf-8")
+    assert re.search(r"\| PostgreSQL, one caller \| \d", written)
+    assert re.search(r"\| Holdfast on PostgreSQL \| \d", written)
+    assert "fsync on, synchronous_commit on" in written
+
+
 def test_every_peer_is_pinned() -> None:
     """Each peer has a module and a list that names one version of each package, and no host."""
-    for entry in PEERS:
+    for entry in (*PEERS, *SERVER_PEERS):
         assert entry.requirements is not None
         assert entry.requirements.with_suffix(".py").is_file()
         for line in entry.requirements.read_text("utf-8").splitlines():

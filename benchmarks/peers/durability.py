@@ -6,6 +6,9 @@ import os
 from collections.abc import Awaitable
 from unittest import mock
 
+SETTINGS = ("fsync", "synchronous_commit")
+"""What decides whether PostgreSQL keeps what it acknowledged."""
+
 LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
@@ -14,6 +17,11 @@ def in_words(journal_mode: object, synchronous: object) -> str:
     journal = str(journal_mode).upper()
     kind = journal if journal == "WAL" else f"{journal} journal"
     return f"{kind}, synchronous {LEVELS[int(str(synchronous))]}"
+
+
+def of_a_server(*values: object) -> str:
+    """Return PostgreSQL's answers to `SHOW` for each of the settings."""
+    return ", ".join(f"{name} {value}" for name, value in zip(SETTINGS, values, strict=True))
 
 
 async def of_files(turn: Awaitable[None]) -> str:

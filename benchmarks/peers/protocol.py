@@ -47,12 +47,16 @@ NEWEST, REPLACE = "newest", "replace"
 """What a peer may lack: a list of its newest sessions, a call that replaces a history."""
 
 
+THREADS, TASKS = "threads", "tasks"
+"""What a peer on PostgreSQL may lack: calls that threads make, or calls that tasks await."""
+
+
 class Lacking(Exception):
     """This peer has no such call: the driver should not have asked."""
 
 
-class Store(Protocol):
-    """One peer's store, open in one folder."""
+class Histories(Protocol):
+    """What all peers can do with histories, wherever they keep them."""
 
     async def add_turn(self, session: str, turn: Turn) -> None:
         """Save a turn as the peer's documentation says; raise if it was not saved."""
@@ -66,20 +70,8 @@ class Store(Protocol):
         """Return the whole history in the peer's own types, the oldest message first."""
         ...
 
-    async def read_last(self, session: str, count: int) -> object:
-        """Return at least the last `count` messages in the peer's own types."""
-        ...
-
     def said(self, found: object) -> list[Said]:
-        """Return what `read_all` or `read_last` found in plain words. This is not measured."""
-        ...
-
-    async def replace(self, session: str, turns: Sequence[Turn]) -> None:
-        """Make this the session's whole history."""
-        ...
-
-    async def newest(self, count: int) -> list[str]:
-        """Return the ids of the sessions that were changed last."""
+        """Return what was read in plain words. This is not measured."""
         ...
 
     def forget(self, session: str) -> None:
@@ -91,7 +83,31 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close every file."""
+        """Close every file and connection."""
+        ...
+
+
+class Store(Histories, Protocol):
+    """One peer's store, open in one folder."""
+
+    async def read_last(self, session: str, count: int) -> object:
+        """Return at least the last `count` messages in the peer's own types."""
+        ...
+
+    async def replace(self, session: str, turns: Sequence[Turn]) -> None:
+        """Make this the session's whole history."""
+        ...
+
+    async def newest(self, count: int) -> list[str]:
+        """Return the ids of the sessions that were changed last."""
+        ...
+
+
+class ServerStore(Histories, Protocol):
+    """One peer's store on a PostgreSQL server: tasks use `add_turn`, threads its twin."""
+
+    def add_turn_in_thread(self, session: str, turn: Turn) -> None:
+        """Save a turn from one of several threads; raise if it was not saved."""
         ...
 
 
@@ -102,4 +118,14 @@ class Peer(Protocol):
 
     async def opened(self, folder: Path) -> Store:
         """Open the store in a folder, which may be empty."""
+        ...
+
+
+class ServerPeer(Protocol):
+    """What the module of a peer on PostgreSQL exports."""
+
+    ABOUT: About
+
+    async def connected(self, url: str) -> ServerStore:
+        """Open the store in a database, which may be empty."""
         ...

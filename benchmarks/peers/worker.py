@@ -25,7 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from benchmarks.peers.protocol import Peer, Said, Store, Turn
+from benchmarks.peers.callers import Callers
+from benchmarks.peers.protocol import (
+    TASKS,
+    Histories,
+    Peer,
+    Said,
+    ServerPeer,
+    ServerStore,
+    Store,
+    Turn,
+)
 
 Answer = dict[str, Any]
 DONE: Answer = {}
@@ -40,16 +50,21 @@ class NotThere(Exception):
 class Worker:
     """One peer, the texts, and the stores that are open."""
 
-    peer: Peer
+    peer: Peer | ServerPeer
     texts: list[Turn]
-    open_store: Store | None = None
+    open_store: Histories | None = None
 
     @property
-    def store(self) -> Store:
+    def histories(self) -> Histories:
         """The store that is open."""
         if self.open_store is None:
             raise RuntimeError("no store is open")
         return self.open_store
+
+    @property
+    def store(self) -> Store:
+        """The store that is open, in a folder."""
+        return cast(Store, self.histories)
 
     def turns(self, first: int, count: int, mark: str = "") -> list[Turn]:
         """Return the turns with these numbers, the same in every process."""
@@ -73,7 +88,13 @@ class Worker:
     async def open(self, folder: str) -> Answer:
         """Open the store in a folder, and close the one before."""
         await self.close()
-        self.open_store = await self.peer.opened(Path(folder))
+        self.open_store = await cast(Peer, self.peer).opened(Path(folder))
+        return DONE
+
+    async def connect(self, url: str) -> Answer:
+        """Open the store in a database of a server, and close the one before."""
+        await self.close()
+        self.open_store = await cast(ServerPeer, self.peer).connected(url)
         return DONE
 
     async def close(self) -> Answer:
@@ -85,11 +106,11 @@ class Worker:
 
     async def durability(self) -> Answer:
         """Tell what a write waits for."""
-        return {"durability": await self.store.durability()}
+        return {"durability": await self.histories.durability()}
 
     async def fill(self, session: str, count: int) -> Answer:
         """Give a session the first `count` turns."""
-        await self.store.fill(session, self.turns(0, count))
+        await self.histories.fill(session, self.turns(0, count))
         return DONE
 
     async def make_sessions(self, count: int, seconds: float) -> Answer:
@@ -119,9 +140,21 @@ class Worker:
                 break
         return {"turns": made, "seconds": before - started, "longest": longest}
 
+    async def crowd(
+        self, kind: str, session: str, callers: int, count: int, seconds: float
+    ) -> Answer:
+        """Add turns from threads or tasks, each in a session of its own; read all of them back."""
+        store = cast(ServerStore, self.histories)
+        names = [f"{session}-{number}" for number in range(callers)]
+        crowd = Callers(store, names, self.turns(0, count), seconds)
+        made = await crowd.tasks() if kind == TASKS else await asyncio.to_thread(crowd.threads)
+        for name in names:
+            await self.check(name, made.there[name])
+        return {"turns": made.measured, "seconds": made.seconds}
+
     async def check(self, session: str, turns: int) -> Answer:
         """Read a history back, and compare it with what was added."""
-        self.store.forget(session)
+        self.histories.forget(session)
         _require_same(await self._read(session), self.turns(0, turns))
         return DONE
 
@@ -129,10 +162,10 @@ class Worker:
         """Read a whole history; tell how long each time took."""
 
         async def whole() -> object:
-            return await self.store.read_all(session)
+            return await self.histories.read_all(session)
 
         took, found = await _timed(whole, times, seconds)
-        _require_same(self.store.said(found), self.turns(0, turns))
+        _require_same(self.histories.said(found), self.turns(0, turns))
         return {"took": took}
 
     async def last(
@@ -235,7 +268,7 @@ class Worker:
         return {"reads": reads, "empty": empty, "partial": partial, "errors": errors}
 
     async def _read(self, session: str) -> list[Said]:
-        return self.store.said(await self.store.read_all(session))
+        return self.histories.said(await self.histories.read_all(session))
 
 
 def _require_same(found: Sequence[Said], turns: Sequence[Turn]) -> None:
@@ -287,7 +320,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     turns = [Turn(*pair) for pair in json.loads(Path(texts).read_text("utf-8"))]
-    peer = cast(Peer, importlib.import_module(module))
+    peer = cast(Peer | ServerPeer, importlib.import_module(module))
     asyncio.run(serve(Worker(peer, turns), sys.stdin, answers))
 
 

@@ -192,6 +192,22 @@ def test_an_error_of_the_provider_reaches_the_caller(store: holdfast.SessionStor
     assert endings(store.read_entries(SESSION)) == ["failed", "failed"]
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("exit_", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_a_tool_that_exits(store: holdfast.SessionStore, exit_: BaseException) -> None:
+    """What would end the program reaches the caller, and agents answer after it as before."""
+
+    async def exits(_: History) -> AsyncIterator[str]:
+        yield "One "
+        raise exit_
+
+    with pytest.raises(type(exit_)):
+        Agent(runner=exits, session=SESSION, store=store).start("Go")
+    assert offline(store).start("Go on")
+    assert said(store.get_messages(SESSION))[1] == ("assistant", "One ", "interrupted")
+    assert endings(store.read_entries(SESSION)) == ["interrupted", "completed"]
+
+
 def test_an_interrupted_reply_keeps_its_text(store: holdfast.SessionStore) -> None:
     """A reply can be stopped: it ends without an error, with what was shown."""
     with FakeOpenAI([Scripted(pieces=("One ", "two"), hold_after=1)]) as fake:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from holdfast.agents import (
     Event,
     ManagedAgent,
     ManagedConfig,
+    Text,
     ToolCall,
     ToolCalls,
+    ToolResult,
     Waiting,
     needs_approval,
 )
@@ -161,6 +164,41 @@ def test_both_are_approved_at_once(path: str, till: Till) -> None:
         assert sorted(till.paid) == [5, 7]
         assert [reply.waiting for reply in replies].count(False) == 1
         assert store.get_chat_history(managed.session_id)[-1]["content"] == "Done."
+
+
+def test_two_decide_on_one_call(path: str) -> None:
+    """Of two who decide on a call at the same moment, the one who was not heard is told so."""
+    called, go_on = threading.Event(), threading.Event()
+
+    class Asking:
+        async def answer(self, history: History) -> AsyncIterator[Event]:  # noqa: ARG002 - any
+            yield ToolCalls((ToolCall("c1", "refund", "{}"),))
+            yield Waiting(("c1",))
+
+        async def resume(
+            self,
+            history: History,  # noqa: ARG002 - any
+            approved: frozenset[str],
+        ) -> AsyncIterator[Event]:
+            for call in approved:
+                called.set()
+                await asyncio.to_thread(go_on.wait, 30)
+                yield ToolResult(call, "paid", "refund")
+            yield Text("Done.")
+
+    with holdfast.connect(path) as store, holdfast.connect(path) as elsewhere:
+        agent = Agent(runner=Asking(), session="s", store=store)
+        agent.start("My money")
+        other = Agent(runner=Asking(), session="s", store=elsewhere)
+        approved = agent.approve("c1")
+        assert called.wait(30)
+        denied = other.deny("c1")
+        go_on.set()
+        assert approved.text == "Done."
+        with pytest.raises(Conflict) as refused:
+            list(denied)
+        assert refused.value.code == "not_waiting"
+        assert [m["content"] for m in store.get_messages("s")][2:] == ["paid", "Done."]
 
 
 def test_a_task_approves(store: holdfast.SessionStore, till: Till) -> None:

@@ -9,6 +9,7 @@ import sys
 
 import holdfast
 from holdfast.store.postgres import migrations
+from holdfast.store.schemas import Step
 
 BEFORE = """
 CREATE TABLE holdfast.labels (shard bigint PRIMARY KEY, tenant text NOT NULL);
@@ -20,8 +21,8 @@ AFTER = "ALTER TABLE holdfast.waiters RENAME TO tickets;"
 def know_more() -> None:
     """Let this process know another version, whose scripts fail if they are run twice."""
     known = migrations.steps()
-    steps = (*known, migrations.Step(known[-1].version + 1, BEFORE, AFTER))
-    migrations.steps = lambda: steps  # type: ignore[assignment]
+    steps = (*known, Step(known[-1].version + 1, BEFORE, AFTER))
+    migrations.steps = lambda: steps
 
 
 def say(word: str) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 import holdfast
 from holdfast.cli.main import cli
 from holdfast.store.postgres import migrations
+from holdfast.store.schemas import Step
 from holdfast.testing.postgres import Server, programs
 from tests.postgres import starter
 from tests.postgres.roles import run
@@ -40,7 +41,7 @@ def newer(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process knows another version of the schema."""
     known = migrations.steps()
     before = starter.BEFORE.replace("0.3", "0")
-    steps = (*known, migrations.Step(known[-1].version + 1, before, starter.AFTER))
+    steps = (*known, Step(known[-1].version + 1, before, starter.AFTER))
     monkeypatch.setattr(migrations, "steps", lambda: steps)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence, Set
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.agents.driving import Answer, Stage, in_turn
 from holdfast.agents.events import Event, ToolCall
@@ -53,10 +54,15 @@ async def drive_on(
 ) -> Answer:
     """Go on with a turn that waits, once all of its calls are decided on; until then it waits.
 
-    Raises `Conflict` with the code `not_waiting` if the call does not wait; the turn still does. If
-    the turn is over already, its recorded answer is returned.
+    Raises `Conflict` with the code `not_waiting` if the call does not wait, whether or not the turn
+    still does: somebody else may have decided at the same moment, and differently.
     """
     fault: Conflict | NotSupported | None = None
+
+    def opened() -> None:
+        if turn.replayed:  # it is over: what it came to was not decided here
+            raise not_waiting(decision.session_id, decision.call)
+        stage.opened()
 
     async def begin(turn: AsyncTurn) -> AsyncIterator[Event] | None:
         nonlocal fault
@@ -79,7 +85,7 @@ async def drive_on(
         return runner.resume(without_invented(turn.history, approved), frozenset(approved))
 
     turn = store.turn(decision.session_id, resume=decision.turn, timeout=decision.timeout)
-    answer = await in_turn(turn, begin, stage)
+    answer = await in_turn(turn, begin, replace(stage, opened=opened))
     if fault is not None:
         raise fault
     return answer

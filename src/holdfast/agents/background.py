@@ -22,14 +22,20 @@ class Background:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self.loop.run_forever, name="holdfast-agents", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="holdfast-agents", daemon=True)
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run something on the loop; it is waited for when the process ends."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):  # of a runner: whoever waits for it is told
+                continue
+            return
 
     def finish(self) -> None:
         """Wait for what is under way, then stop. Ctrl-C cancels it, and waits for that."""

@@ -44,6 +44,15 @@ def check_optional_id(value: object, name: str) -> str | None:
     return None if value is None else check_id(value, name)
 
 
+def check_title(value: object) -> str | None:
+    """Return `value` if it is `None` or can be a session's title: text without a NUL character."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument(f"title must be text, not {type(value).__name__}")
+    if value is not None and "\0" in value:
+        raise InvalidArgument(f"title holds a NUL character at position {value.index(chr(0))}")
+    return value
+
+
 def check_count(value: object, name: str) -> int:
     """Return `value` if it is a whole number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

@@ -19,7 +19,14 @@ from holdfast.model.session import REVISION_BITS, SessionRow, new_session
 from holdfast.model.usage import TurnStatus
 from holdfast.model.write import KeyRow, Restored, WriteKind
 from holdfast.rules import codec
-from holdfast.rules.arguments import MAX_NUMBER, check_count, check_id, check_stored_label
+from holdfast.rules.arguments import (
+    MAX_NUMBER,
+    check_count,
+    check_id,
+    check_optional_id,
+    check_stored_label,
+    check_title,
+)
 from holdfast.rules.exporting import EPOCH, FORMAT, VERSION
 from holdfast.rules.restoring import replayed
 from holdfast.rules.verification import SessionCheck
@@ -316,6 +323,9 @@ class _Log:
             return self._other(EntryKind.RESET, line, _ResetPayload)
         if line.kind == EntryKind.META:
             changes = _converted(line.payload, _MetaPayload)
+            check_title(changes.title)
+            check_optional_id(changes.user_id, "user_id")
+            check_optional_id(changes.agent_name, "agent_name")
             for label, at in changes.labels.items():
                 check_stored_label(label)
                 if not 0 <= at <= self._facts.revision:

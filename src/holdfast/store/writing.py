@@ -23,6 +23,7 @@ from holdfast.rules.arguments import (
     check_label,
     check_optional_count,
     check_optional_id,
+    check_title,
 )
 from holdfast.rules.history import History, Origin
 from holdfast.rules.saving import plan_saving
@@ -148,7 +149,7 @@ class Writing:
         if session_id is None:
             session_id = self._sources.new_id()
         changes: dict[str, Any] = {
-            "title": _text(title, "title"),
+            "title": check_title(title),
             "user_id": check_optional_id(user_id, "user_id"),
             "agent_name": check_optional_id(agent_name, "agent_name"),
         }
@@ -175,7 +176,7 @@ class Writing:
 
     def rename(self, session_id: str, title: str | None) -> Write:
         """Change a session's title."""
-        return self.change(session_id, {"title": _text(title, "title")})
+        return self.change(session_id, {"title": check_title(title)})
 
     def label(self, session_id: str, name: str, revision: int) -> Write:
         """Give a revision of a session a name, or move the name to it."""
@@ -256,10 +257,4 @@ def meta_entry(changes: Mapping[str, Any]) -> NewEntry:
 def _mapping(value: object, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"{name} must be a mapping, not {type(value).__name__}")
-    return value
-
-
-def _text(value: object, name: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise InvalidArgument(f"{name} must be text, not {type(value).__name__}")
     return value

@@ -49,7 +49,6 @@ LEAST_CONNECT_S, MOST_CONNECT_S = 2, 10
 
 _DEFAULTS = {
     "application_name": "holdfast",
-    "client_encoding": "UTF8",
     # A peer that is gone without a word is noticed within half a minute, idle or not.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -101,7 +100,7 @@ def parse_address(url: str, timeout_s: float) -> Address:
             f"{_without_password(url)!r} is no PostgreSQL URL: {said}",
             hint="write postgresql://user@host:port/database",
         ) from None
-    wanted: dict[str, Any] = {**_DEFAULTS, **known}
+    wanted: dict[str, Any] = {**_DEFAULTS, **known, "client_encoding": "UTF8"}
     wanted.setdefault(
         "connect_timeout", max(LEAST_CONNECT_S, min(MOST_CONNECT_S, int(timeout_s / 2)))
     )

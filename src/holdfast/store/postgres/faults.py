@@ -18,6 +18,7 @@ _GOING_AWAY = (
     errors.CannotConnectNow,
     errors.DatabaseDropped,
     errors.IdleInTransactionSessionTimeout,
+    errors.IdleSessionTimeout,
     errors.TooManyConnections,
     errors.ReadOnlySqlTransaction,  # a standby: the address may soon lead to the new primary
 )

@@ -7,16 +7,15 @@ in one transaction under an advisory lock, so of several workers that start at o
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import psycopg
-from msgspec import Struct
 
 from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.backend import SchemaState
 from holdfast.store.postgres.connections import Connection
 from holdfast.store.postgres.queries import in_schema
+from holdfast.store.schemas import Step, schema_steps
 
 VERSION, PREPARED, IDENTITY = "schema_version", "schema_prepared", "identity"
 TABLES = ("sessions", "messages", "activity", "keys", "waiters", "searched")
@@ -29,25 +28,9 @@ WAIT_SHARE = 0.9
 """The server gives up waiting for the lock so much earlier than this side does."""
 
 
-class Step(Struct, frozen=True):
-    """What leads from one version of the schema to the next; a script may be empty."""
-
-    version: int
-    before: str
-    after: str
-
-
-@functools.cache
 def steps() -> tuple[Step, ...]:
-    """Return the steps from no schema to the newest one, in order."""
-    scripts: dict[int, dict[str, str]] = {}
-    for file in (Path(__file__).parent / "schema").glob("*.sql"):
-        name, when, _ = file.name.split(".")
-        scripts.setdefault(int(name[:3]), {})[when] = file.read_text("utf-8")
-    return tuple(
-        Step(version, found.get("before", ""), found.get("after", ""))
-        for version, found in sorted(scripts.items())
-    )
+    """Return the steps from nothing to the newest schema, in order."""
+    return schema_steps(Path(__file__).parent / "schema")
 
 
 def newest() -> int:

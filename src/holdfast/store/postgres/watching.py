@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 
 import psycopg
 
+from holdfast.errors import Unavailable
 from holdfast.store.postgres.connections import Connection, Connections
 
 NOTIFY_S = 0.01
@@ -48,6 +49,7 @@ class Watcher:
         self._using = threading.Lock()
         self._lock = threading.Lock()
         self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._due = False
         self._probe_again_at = 0.0
         self.stops = 0
 
@@ -62,7 +64,7 @@ class Watcher:
         try:
             with self._using:
                 return self._wait(timeout_s)
-        except psycopg.Error:
+        except (psycopg.Error, Unavailable):
             self._stop()  # it is opened again by the next wait
             raise
         finally:
@@ -77,15 +79,16 @@ class Watcher:
         connection = self._connection
         if connection is None:
             timeout_s = min(timeout_s, POLL_S)
-        woken, _ = self._wakers()
+        woken = self._bell()
         with selectors.DefaultSelector() as selector:
             selector.register(woken, selectors.EVENT_READ)
             if connection is not None:
                 selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.select(timeout_s)
-        found = connection is None  # then there may always be news
+        # Where nobody listens there may always be news.
+        found, self._due = self._due or connection is None, False
         with suppress(BlockingIOError):
-            found = bool(woken.recv(4096)) or found
+            woken.recv(4096)
         if connection is not None:
             connection.pgconn.consume_input()
             while (notice := connection.pgconn.notifies()) is not None:
@@ -95,9 +98,10 @@ class Watcher:
 
     def wake(self) -> None:
         """Let `wait` return now, from another thread."""
-        _, waker = self._wakers()
-        with suppress(OSError):
-            waker.send(b"\0")
+        with self._lock, suppress(OSError):
+            self._due = True  # for a wait that has not begun
+            if self._pair is not None:
+                self._pair[1].send(b"\0")
 
     def wake_if_waiting(self) -> None:
         """The same, where it costs nothing if nobody waits."""
@@ -132,13 +136,16 @@ class Watcher:
         with suppress(psycopg.Error):
             self._held.close()
 
-    def _wakers(self) -> tuple[socket.socket, socket.socket]:
+    def _bell(self) -> socket.socket:
+        """Return what becomes readable when this is woken."""
         with self._lock:
             if self._pair is None:
                 self._pair = socket.socketpair()
                 for one in self._pair:
                     one.settimeout(0)
-            return self._pair
+                if self._due:
+                    self._pair[1].send(b"\0")
+            return self._pair[0]
 
     def _listen(self) -> None:
         connection = self._held.enter_context(self._connections.lend())

@@ -14,7 +14,7 @@ from itertools import groupby
 
 import psycopg
 
-from holdfast.errors import Unavailable
+from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.write import Write, WriteKind
 from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
@@ -70,6 +70,7 @@ class Writer:
         batch = _Batch([Stamped(write, f"w_{new_id()}") for write in writes])
         deadline = time.monotonic() + self._address.timeout_s
         pause_s = 0.0  # most often it was the connection that broke, not the server
+        refused = True  # each time until now: nothing of what is left was written
         while True:
             try:
                 self._commit(self._connection or self._connect(), batch)
@@ -80,12 +81,25 @@ class Writer:
                 if not faults.is_connection_lost(error):
                     raise faults.translated(error, self._address.location) from error
                 failure = error
+                refused = refused and isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
             self.finish()
             self._connections.close()  # what is kept for later use led to the server that is gone
             if time.monotonic() + pause_s > deadline:
-                raise faults.unknown_outcome(failure, self._address.location) from failure
+                batch.give_up(self._last_word(failure, refused=refused))
+                return batch.outcomes()
             time.sleep(pause_s)
             pause_s = min(max(2 * pause_s, PAUSE_S), MAX_PAUSE_S)
+
+    def _last_word(self, failure: Exception, *, refused: bool) -> HoldfastError:
+        if not refused:
+            error: HoldfastError = faults.unknown_outcome(failure, self._address.location)
+        elif isinstance(failure, psycopg.Error):
+            error = faults.translated(failure, self._address.location)
+        else:
+            assert isinstance(failure, Unavailable), "no connection was to be had"
+            return failure
+        error.__cause__ = failure
+        return error
 
     def _connect(self) -> Connection:
         self._connection = self._held.enter_context(self._connections.lend(to_write=True))
@@ -220,6 +234,11 @@ class _Batch:
     def settle(self, stamped: Stamped, outcome: Outcome) -> None:
         """Keep what a write came to."""
         self._settled[stamped.id] = outcome
+
+    def give_up(self, error: HoldfastError) -> None:
+        """Let what is not settled fail."""
+        for stamped in self.unsettled(self._all):
+            self.settle(stamped, error.twin())
 
     def outcomes(self) -> list[Outcome]:
         """Return what the writes came to, in the order of the batch."""

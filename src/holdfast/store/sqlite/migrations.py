@@ -8,39 +8,21 @@ code needs the `before` scripts alone.
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from msgspec import Struct
-
 from holdfast.store.backend import SchemaState
+from holdfast.store.schemas import Step, schema_steps
 from holdfast.store.sqlite.queries import queries
 
 PREPARED = "schema_prepared"
 """The store's value that says up to which version the `before` scripts have run."""
 
 
-class Step(Struct, frozen=True):
-    """What leads from one version of the schema to the next; a script may be empty."""
-
-    version: int
-    before: str
-    after: str
-
-
-@functools.cache
 def steps() -> tuple[Step, ...]:
-    """Return the steps from an empty file to the newest schema, in order."""
-    scripts: dict[int, dict[str, str]] = {}
-    for file in (Path(__file__).parent / "schema").glob("*.sql"):
-        name, when, _ = file.name.split(".")
-        scripts.setdefault(int(name[:3]), {})[when] = file.read_text("utf-8")
-    return tuple(
-        Step(version, found.get("before", ""), found.get("after", ""))
-        for version, found in sorted(scripts.items())
-    )
+    """Return the steps from nothing to the newest schema, in order."""
+    return schema_steps(Path(__file__).parent / "schema")
 
 
 def newest() -> int:

@@ -259,6 +259,8 @@ class Exporting(Conformance):
             (2, '"revision":1', '"revision":0'),
             (2, '"kind":"meta"', '"kind":"surprise"'),
             (2, '"title":"T"', '"title":["T"]'),
+            (2, '"title":"T"', '"title":"\\u0000"'),
+            (2, '"title":"T"', '"title":"T","user_id":""'),
             (3, '"role":"user"', '"role":"robot"'),
             (3, '"content":"a"', '"content":7'),
             (3, '"id":"msg', '"di":"msg'),

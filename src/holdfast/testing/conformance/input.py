@@ -192,12 +192,14 @@ class BadInput(Conformance):
         assert store.get_session("s").metadata == {"a": 1}
         assert not store.session_exists("t")
 
-    @pytest.mark.parametrize("title", [5, b"a", ["a"], "\ud800"], ids=repr)
+    @pytest.mark.parametrize("title", [5, b"a", ["a"], "\ud800", "a\0b"], ids=repr)
     def test_bad_title(self, store: SessionStore, title: Any) -> None:
-        """A title is text."""
+        """A title is text without a NUL character."""
         store.create_session("s", title="fine")
         with pytest.raises(InvalidArgument):
             store.rename_session("s", title)
+        with pytest.raises(InvalidArgument):
+            store.create_session("t", title=title)
         assert store.get_session("s").title == "fine"
 
     def test_mappings(self, store: SessionStore) -> None:

@@ -266,7 +266,7 @@ class Moving(Conformance):
             assert troubles(moved) == {"s": TroubleKind.CONFLICT}
 
     def test_back_after_a_deletion(self, store: SessionStore, other: Elsewhere) -> None:
-        """A copy that was brought back where its session was deleted is that one's from now on."""
+        """A copy that was brought back where its session was deleted is of that one from now on."""
         home = other.open()
         home.add_messages("s", users("a"))
         other.give_back()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import holdfast
+from holdfast.errors import Unavailable
 from holdfast.model.entry import DeltaEntry
 from holdfast.testing.torture.plan import Plan
 from holdfast.testing.torture.worker import Whistle, connect
@@ -43,8 +45,7 @@ async def _follow(plan: Plan, path: Path) -> None:
     whistle = Whistle(plan)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     following: dict[str, asyncio.Task[None]] = {}
-    connect(plan).close()  # whose server answers from now on, or is waited for by every call
-    async with holdfast.connect_async(plan.url) as store:
+    async with await _connected(plan) as store:
         while not whistle.blown():
             for session in plan.turns_now():
                 if session not in following and await store.session_exists(session):
@@ -55,6 +56,14 @@ async def _follow(plan: Plan, path: Path) -> None:
         for task in following.values():
             await _stop(task)
     os.close(file)
+
+
+async def _connected(plan: Plan) -> holdfast.AsyncSessionStore:
+    """Open the plan's store, as soon as its server answers."""
+    while True:
+        await asyncio.to_thread(lambda: connect(plan).close())
+        with suppress(Unavailable):  # it went away again in this very moment
+            return await holdfast.connect_async(plan.url)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
