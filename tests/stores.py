@@ -14,8 +14,8 @@ def is_postgres(url: str) -> bool:
 
 
 def fewer(url: str, count: int) -> int:
-    """Return how often to do what is done so often on a file: on a server a third, or twice."""
-    return max(2, count // 3) if is_postgres(url) else count
+    """Return how often to do what is done so often on a file: on a server a quarter, or twice."""
+    return max(2, count // 4) if is_postgres(url) else count
 
 
 def slow_sources(url: str, delay_s: float) -> Sources:

@@ -12,7 +12,7 @@ import pytest
 
 import holdfast
 from holdfast.errors import HoldfastError, Unavailable
-from holdfast.model.entry import EntryKind
+from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.turn import Held, Opened
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
@@ -212,3 +212,21 @@ def test_text_that_finds_no_room_is_refused(tmp_path: Path, face: Face) -> None:
 
 async def _connected(path: Path) -> AsyncSessionStore:
     return await holdfast.connect_async(path, timeout=0.1)
+
+
+def test_an_interrupt_while_a_write_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of making a turn's write loses no text: the turn is closed with it."""
+    take, hits = RunningTurn._take_usage, iter([True])
+
+    def interrupted(live: RunningTurn) -> list[NewEntry]:
+        if next(hits, False):
+            raise KeyboardInterrupt
+        return take(live)
+
+    monkeypatch.setattr(RunningTurn, "_take_usage", interrupted)
+    with holdfast.connect("memory://") as store:
+        with contextlib.suppress(KeyboardInterrupt), store.turn("s", "Hello") as turn:
+            turn.write("shown")
+            turn.add_message("tool", "result", tool_call_id="c")
+        assert [m["content"] for m in store.get_messages("s")] == ["Hello", "shown"]
+        assert next(hits, None) is None

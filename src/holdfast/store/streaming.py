@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown, Unavailable
@@ -175,7 +175,7 @@ class RunningTurn:
 
         An assistant's message takes the place of what was streamed of it.
         """
-        with self._change:
+        with self._change, self._whole():
             self.require_running()
             text = self._take_text()
             entries: list[NewEntry] = []
@@ -199,7 +199,7 @@ class RunningTurn:
 
         Asked again, it returns the same write.
         """
-        with self._change:
+        with self._change, self._whole():
             if self._closing is not None:
                 return self._closing
             text = self._take_text()
@@ -368,6 +368,21 @@ class RunningTurn:
                 call()
 
     # Writes
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Make a write, or none: where Ctrl-C comes in between, nothing was taken for it."""
+        text = self._flushed, self._flushed_length, self._under_way
+        rest = self._unwritten, self._unwritten_length, self._call
+        others = [*self.messages], self._usage, self._before, self.closed
+        try:
+            yield
+        except BaseException:
+            if self._closing is None:
+                self._flushed, self._flushed_length, self._under_way = text
+                self._unwritten, self._unwritten_length, self._call = rest
+                self.messages, self._usage, self._before, self.closed = others
+            raise
 
     def _take_text(self) -> str:
         """Return the whole text since the last message, and begin the next one."""

@@ -130,6 +130,11 @@ class Watcher:
         for one in pair or ():
             one.close()
 
+    def __del__(self) -> None:
+        """Close what a store that nobody closed has left."""
+        for one in self._pair or ():
+            one.close()
+
     def _stop(self) -> None:
         """Stop listening."""
         self._connection = None
