@@ -43,7 +43,9 @@ def log_of(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(messages, max_size=4), texts, st.dictionaries(texts.filter(bool), values, max_size=3)
+    st.lists(messages, max_size=4),
+    texts.filter(lambda text: "\0" not in text),
+    st.dictionaries(texts.filter(bool), values, max_size=3),
 )
 def test_restored_to_the_byte(fill: list[Any], title: str, metadata: dict[str, Any]) -> None:
     """Whatever a log holds, the rows that are restored are the rows that were exported."""
