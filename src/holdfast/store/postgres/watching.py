@@ -47,7 +47,7 @@ class Watcher:
         self._waits = False
         self._rests = False
         self._using = threading.Lock()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pair: tuple[socket.socket, socket.socket] | None = None
         self._due = False
         self._probe_again_at = 0.0
@@ -85,9 +85,9 @@ class Watcher:
             if connection is not None:
                 selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.select(timeout_s)
-        # Where nobody listens there may always be news.
-        found, self._due = self._due or connection is None, False
-        with suppress(BlockingIOError):
+        with self._lock, suppress(BlockingIOError):
+            # Where nobody listens there may always be news.
+            found, self._due = self._due or connection is None, False
             woken.recv(4096)
         if connection is not None:
             connection.pgconn.consume_input()
