@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 import holdfast
-from holdfast.errors import OutcomeUnknown, Unavailable
+from holdfast.errors import ConfigError, OutcomeUnknown, Unavailable
 from holdfast.model.entry import MessageEntry
-from holdfast.testing.postgres import Cut, CuttingProxy, Server, at_random, once
+from holdfast.testing.postgres import Cut, CuttingProxy, Request, Server, at_random, once
 
 CUTS = 1_000
 WORKERS = 6
@@ -118,13 +120,23 @@ def _check(url: str, workers: list[_Worker]) -> None:
 
 
 @pytest.mark.parametrize("cut", list(Cut))
-@pytest.mark.parametrize("statement", ["commit_v1", "COMMIT", "FOR UPDATE"])
+@pytest.mark.parametrize("statement", ["append_v1", "commit_v1", "put_sessions", "FOR UPDATE"])
 def test_one_cut(server: Server, proxy: CuttingProxy, cut: Cut, statement: str) -> None:
     """A cut at any moment of either way to commit leaves each write once, and its own answer."""
     with holdfast.connect(f"{proxy.url_for(server)}?schema=one_cut") as store:
         store.delete_session("s")
         store.add_user_message("s", "before")
-        proxy.choose = once(cut, containing=statement)
+        if statement == "put_sessions":  # which goes together with COMMIT
+            statement = "INSERT INTO one_cut.sessions"
+        chosen: list[Request] = []
+        choose = once(cut, containing=statement)
+
+        def note(request: Request) -> Cut | None:
+            found = choose(request)
+            chosen.extend([request] * (found is not None))
+            return found
+
+        proxy.choose = note
         added = store.add_user_message("s", "added")
         with store.turn("s", "prompt", key="t") as turn:
             assert not turn.replayed
@@ -138,6 +150,48 @@ def test_one_cut(server: Server, proxy: CuttingProxy, cut: Cut, statement: str) 
         assert texts == ["before", "added", "prompt", "answer", "after"]
         assert added.revision in {entry.revision for entry in entries}
         assert store.delete_session("s").existed
+        assert len(chosen) == 1
+        assert ("COMMIT" in chosen[0].statements) == ("sessions" in statement)
+
+
+def test_a_deletion_that_nobody_answered(server: Server, proxy: CuttingProxy) -> None:
+    """A deletion that is sent again does not take what somebody made there in between."""
+    with (
+        holdfast.connect(f"{server.url}?schema=between") as other,
+        holdfast.connect(f"{proxy.url_for(server)}?schema=between") as store,
+    ):
+        store.add_user_message("s", "old")
+        cut = once(Cut.AFTER, containing="DELETE FROM between.sessions")
+        lost, made = threading.Event(), threading.Event()
+
+        def choose(request: Request) -> Cut | None:
+            again = any("FOR UPDATE" in statement for statement in request.statements)
+            if again and lost.is_set() and not made.is_set():
+                made.set()
+                while other.session_exists("s"):
+                    time.sleep(0.001)
+                other.add_user_message("s", "new")
+            chosen = cut(request)
+            if chosen is not None:
+                lost.set()
+            return chosen
+
+        proxy.choose = choose
+        assert store.delete_session("s").existed
+        proxy.choose = lambda _: None
+        assert made.is_set()
+        assert [m["content"] for m in other.get_chat_history("s")] == ["new"]
+
+
+def test_a_schema_that_lacks_something(database: str) -> None:
+    """A function that is gone is named, rather than done without."""
+    with holdfast.connect(database) as store:
+        store.add_user_message("s", "hello")
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("DROP FUNCTION holdfast.append_v1")
+        with pytest.raises(ConfigError) as caught:
+            store.add_user_message("s", "again")
+        assert caught.value.code == "damaged_schema"
 
 
 def test_no_answer_for_too_long(server: Server, proxy: CuttingProxy) -> None:

@@ -39,6 +39,13 @@ def may_be_repeated(error: BaseException) -> bool:
     return isinstance(error, _AGAIN)
 
 
+def is_about_the_schema(error: BaseException) -> bool:
+    """Say whether something of ours is not there, or may not be used: any other write meets it."""
+    return isinstance(
+        error, errors.UndefinedTable | errors.UndefinedFunction | errors.InsufficientPrivilege
+    )
+
+
 def translated(error: psycopg.Error, location: str) -> HoldfastError:
     """Return the error for a statement that certainly changed nothing."""
     if isinstance(error, errors.ReadOnlySqlTransaction):

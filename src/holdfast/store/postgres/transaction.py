@@ -40,7 +40,8 @@ class Raced(Exception):
 class Transaction:
     """Decides writes of one tenant, and commits what they come to.
 
-    `earlier` are answers of an attempt whose COMMIT nobody answered, by the ids of their writes.
+    `earlier` are answers of an attempt whose COMMIT nobody answered, by the ids of their writes;
+    `deleted` takes down which session each deletion is of, by its key.
     """
 
     def __init__(
@@ -49,13 +50,16 @@ class Transaction:
         schema: str,
         tenant: str,
         now: int | None,
+        *,
         earlier: Mapping[str, Outcome],
+        deleted: dict[str, int],
     ) -> None:
         self._connection = connection
         self._queries = queries(schema)
         self._tenant = tenant
         self._scripted = now
         self._earlier = earlier
+        self._deleted = deleted
         self._now = 0
         self._sessions: dict[str, SessionRow | None] = {}
         self._keys: dict[_KeyName, tuple[KeyRow, str]] = {}
@@ -212,9 +216,14 @@ class Transaction:
             self._pending.append(("delete_deltas", extent))
 
     def _delete(self, stamped: Stamped, session: SessionRow | None) -> Outcome:
+        before = self._earlier.get(stamped.id)
+        if before is not None and (session is None or session.pk != self._deleted.get(stamped.id)):
+            # An attempt that nobody answered found another session, or none: what is there now
+            # was made since, by somebody who was told that it is there.
+            return before
         if session is None:
-            # It may be gone because an earlier attempt, which nobody answered, has deleted it.
-            return self._earlier.get(stamped.id) or Deletion(existed=False, erasure="none")
+            return Deletion(existed=False, erasure="none")
+        self._deleted[stamped.id] = session.pk
         self._flush()
         shard = self._shards[session.pk]
         for table in ("messages", "activity", "searched"):

@@ -132,7 +132,7 @@ class Writer:
         try:
             found = self._appended(connection, tenant, appends)
         except psycopg.Error as error:
-            if faults.is_connection_lost(error):
+            if faults.is_connection_lost(error) or faults.is_about_the_schema(error):
                 raise
             found = []  # undone as a whole: each has to show by itself what it is
         for number, revision, history, interrupted in found:
@@ -176,7 +176,14 @@ class Writer:
         earlier = batch.decided
         for attempt in range(1, RACES + 1):
             schema = self._address.schema
-            transaction = Transaction(connection, schema, tenant, self._now(), earlier)
+            transaction = Transaction(
+                connection,
+                schema,
+                tenant,
+                self._now(),
+                earlier=earlier,
+                deleted=batch.deleted,
+            )
             try:
                 decided = transaction.decide(rest)
                 batch.remember(decided)
@@ -212,6 +219,7 @@ class _Batch:
 
     def __init__(self, stamped: Sequence[Stamped]) -> None:
         self.decided: dict[str, Outcome] = {}
+        self.deleted: dict[str, int] = {}
         self._all = stamped
         self._settled: dict[str, Outcome] = {}
 
