@@ -43,6 +43,21 @@ def test_there_and_back(run: Run, path: Path, empty: Path, tmp_path: Path) -> No
     assert sorted(tmp_path.glob(".all*")) == []
 
 
+def test_into_a_store_that_is_not_there_yet(run: Run, path: Path, tmp_path: Path) -> None:
+    """An import makes the store, and says where; one that cannot be read makes none."""
+    file, target = tmp_path / "all.jsonl", tmp_path / "new.db"
+    file.write_text("no export")
+    assert run("import", str(file), "--store", str(target)).exit_code != 0
+    assert not target.exists()
+    run("export", "--all", "-o", str(file), "--store", str(path))
+    result = run("import", str(file), "--store", str(target))
+    assert result.exit_code == 0
+    assert f"There was no store at {target} (from --store): made one." in result.stderr
+    assert same(path, target, "trip")
+    astray = run("import", str(file), "--store", str(tmp_path / "no" / "new.db"))
+    assert (astray.exit_code, "no folder" in astray.stderr) == (3, True), astray.stderr
+
+
 def test_through_a_pipe(path: Path, empty: Path) -> None:
     """An export goes to stdout and an import comes from stdin, whatever the terminal's encoding."""
     with holdfast.connect(str(path)) as store:

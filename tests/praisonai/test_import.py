@@ -299,3 +299,46 @@ def test_copies_of_a_session(tmp_path: Path, target: Path, bring: Callable[..., 
     assert "s.json.corrupt-3: damaged, and holds no whole message" in result.stderr
     assert "2 quarantined recovered" in result.stderr
     assert said(target, "s") == ["x", "a", "b", "c", "d"]
+
+
+def test_a_store_that_is_not_there_yet(home: Path, tmp_path: Path) -> None:
+    """A newcomer's first command works: it makes the store, and says where."""
+    target = tmp_path / "new.db"
+    words = ["import", str(home), "--store", str(target)]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    assert f"There was no store at {target} (from --store): made one." in result.stderr
+    assert f"Imported into {target}: 7 sessions" in result.stderr
+    assert "made one" not in CliRunner().invoke(cli, words).stderr
+
+
+def test_no_store_is_made_for_nothing(tmp_path: Path) -> None:
+    """What is no source, or a folder that is not there, makes no store."""
+    (tmp_path / "empty").mkdir()
+    target = tmp_path / "new.db"
+    words = ["import", str(tmp_path / "empty"), "--store", str(target)]
+    assert CliRunner().invoke(cli, words).exit_code == 2
+    assert not target.exists()
+
+
+def test_reports_count_what_they_imported(
+    home: Path, target: Path, bring: Callable[..., Result]
+) -> None:
+    """A second report says that everything was there, and counts nothing that the first did."""
+    bring(home)
+    again = bring(home)
+    assert again.exit_code == 0
+    lines = again.stderr.splitlines()
+    assert "sessions/trip.json: trip, 4 messages; imported before" in lines
+    assert lines[-2:] == [
+        f"Imported into {target}: nothing.",
+        "7 sessions were there before, with nothing new.",
+    ]
+    answer = json.loads(bring(home, "--json").stdout)
+    assert (answer["quarantined_recovered"], answer["shared_file"]) == (0, [])
+    file = home / "sessions/trip.json"
+    data = json.loads(file.read_text("utf-8"))
+    data["messages"].append({"role": "user", "content": "Thanks!", "timestamp": 1.0})
+    file.write_text(json.dumps(data), "utf-8")
+    third = bring(home).stderr
+    assert f"Imported into {target}: new messages of 1 session." in third

@@ -120,10 +120,29 @@ def open_store(settings: Settings) -> SessionStore:
 
     settings.overwrites = existing_backend(settings).capabilities.overwrites
     store = connect(settings.url, tenant=settings.tenant, migrate=False)
+    _note_place(store, settings)
+    return store
+
+
+def open_or_make_store(settings: Settings) -> SessionStore:
+    """Open the store that the settings name; make one that is not there, and say where."""
+    from holdfast.store.connect import connect
+
+    try:
+        return open_store(settings)
+    except ConfigError as error:
+        if error.code != "no_store":
+            raise
+    store = connect(settings.url, tenant=settings.tenant)
+    _note_place(store, settings)
+    say(f"There was no store at {visible(store.location)} (from {settings.source}): made one.")
+    return store
+
+
+def _note_place(store: SessionStore, settings: Settings) -> None:
     settings.place = visible(store.location)
     if store.tenant != "default":
         settings.place += f" (tenant {visible(store.tenant)})"
-    return store
 
 
 def erasing(settings: Settings) -> str:

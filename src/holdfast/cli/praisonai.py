@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import open_store, settings_of
+from holdfast.cli.options import open_or_make_store, settings_of
 from holdfast.cli.printing import plural, print_json, say
 from holdfast.cli.transfer import require_new
 from holdfast.integrations.praisonai.details import IMPORTED
 from holdfast.integrations.praisonai.gathering import stored_id
-from holdfast.integrations.praisonai.importing import Outcome, Source, bring, read
+from holdfast.integrations.praisonai.importing import Outcome, Rescued, Source, bring, read
 
 if TYPE_CHECKING:
     from holdfast.store.sync_store import SessionStore
@@ -31,18 +31,19 @@ _TOLD: dict[Outcome, str] = {
 def import_sessions(context: click.Context, path: Path, *, skip_existing: bool) -> None:
     """Bring PraisonAI's sessions into the store, and tell what was in each file."""
     settings = settings_of(context)
-    with open_store(settings) as store:
-        source = read(path)
+    source = read(path)
+    with open_or_make_store(settings) as store:
         if not skip_existing:
             hint = "--skip-existing imports the others"
             require_new(_foreign(store, source), settings.place, hint)
         outcomes: dict[str, Outcome] = {}
         for whole in source.sessions:
-            outcomes[stored_id(whole)] = bring(store, whole)
+            outcomes[whole.session_id] = bring(store, whole)
+    rescued = source.rescued({name for name, how in outcomes.items() if how == "imported"})
     if settings.as_json:
-        print_json(_as_json(source, outcomes))
+        print_json(_as_json(source, outcomes, rescued))
     else:
-        _tell(source, outcomes, settings.place)
+        _tell(source, outcomes, rescued, settings.place)
     if "changed" in outcomes.values():
         context.exit(1)
 
@@ -53,36 +54,37 @@ def _foreign(store: SessionStore, source: Source) -> list[str]:
     return [name for name in there if IMPORTED not in store.get_session(name).metadata]
 
 
-def _tell(source: Source, outcomes: dict[str, Outcome], place: str) -> None:
+def _tell(source: Source, outcomes: dict[str, Outcome], rescued: Rescued, place: str) -> None:
     for note in source.notes:
-        say(f"{visible(note.file)}: {visible(note.told)}")
+        old = note.sessions and all(outcomes.get(name) == "unchanged" for name in note.sessions)
+        say(f"{visible(note.file)}: {visible(note.told)}{'; imported before' if old else ''}")
     for name, outcome in outcomes.items():
         if outcome not in ("imported", "unchanged"):
             say(f"{visible(name)} {_TOLD[outcome]}.")
     counts = Counter(outcomes.values())
-    told = [plural(counts["imported"], "session")]
-    if source.quarantined:
-        told.append(f"{source.quarantined:,} quarantined recovered")
-    if source.shared:
-        told.append(f"{plural(len(source.shared), 'id')} that had shared one file")
-    say(f"Imported into {place}: {', '.join(told)}.")
+    told = [plural(counts["imported"], "session")] if counts["imported"] else []
+    if rescued.quarantined:
+        told.append(f"{rescued.quarantined:,} quarantined recovered")
+    if rescued.shared:
+        told.append(f"{plural(len(rescued.shared), 'id')} that had shared one file")
+    if counts["extended"]:
+        told.append(f"new messages of {plural(counts['extended'], 'session')}")
+    say(f"Imported into {place}: {', '.join(told) or 'nothing'}.")
     if counts["unchanged"]:
-        say(f"{plural(counts['unchanged'], 'session')} {_were(counts['unchanged'])} there before.")
+        were = "was" if counts["unchanged"] == 1 else "were"
+        say(f"{plural(counts['unchanged'], 'session')} {were} there before, with nothing new.")
 
 
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
-def _as_json(source: Source, outcomes: dict[str, Outcome]) -> dict[str, object]:
+def _as_json(source: Source, outcomes: dict[str, Outcome], rescued: Rescued) -> dict[str, object]:
+    stored = {whole.session_id: stored_id(whole) for whole in source.sessions}
     names: dict[str, object] = {
-        kind: [name for name, outcome in outcomes.items() if outcome == kind]
+        kind: [stored[name] for name, outcome in outcomes.items() if outcome == kind]
         for kind in ("imported", *_TOLD)
     }
     return {
         **names,
-        "quarantined_recovered": source.quarantined,
-        "shared_file": source.shared,
+        "quarantined_recovered": rescued.quarantined,
+        "shared_file": rescued.shared,
         "files": [
             {
                 "file": note.file,

@@ -13,7 +13,13 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.options import Settings, global_options, open_store, settings_of
+from holdfast.cli.options import (
+    Settings,
+    global_options,
+    open_or_make_store,
+    open_store,
+    settings_of,
+)
 from holdfast.cli.printing import described, plural, print_json, say
 from holdfast.errors import Conflict, InvalidExport, SessionNotFound
 
@@ -111,7 +117,8 @@ def import_command(
     SOURCE is an exported file, or - for stdin, and is checked to its end first. Or it is a folder
     of PraisonAI's, such as ~/.praisonai, or its sessions.db: these are only read, and the same
     again brings what is new. Sessions that are there already are an error, and then nothing is
-    imported, unless --skip-existing is given. Each session is imported whole or not at all.
+    imported, unless --skip-existing is given. Each session is imported whole or not at all. Makes
+    the store if there is none.
 
     Example: holdfast import user-42.jsonl --as user-43
     """
@@ -132,7 +139,7 @@ def import_command(
         held = plural(len(exports), "session")
         raise click.UsageError(f"--as takes one session, and SOURCE holds {held}", context)
     named = [(new_id or export.session_id, export) for export in exports]
-    with open_store(settings) as store:
+    with open_or_make_store(settings) as store:
         if not skip_existing:
             names = [name for name, _ in named]
             require_new(

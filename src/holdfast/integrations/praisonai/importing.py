@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -58,15 +58,20 @@ class Source(Struct, frozen=True):
         """The sessions, put together."""
         return gather(self.finds)
 
-    @property
-    def shared(self) -> list[str]:
-        """The ids that had shared a file with another one."""
-        return shared_ids(self.finds)
+    def rescued(self, ids: Collection[str]) -> Rescued:
+        """Return what PraisonAI itself no longer shows of these sessions, or showed mixed up."""
+        damaged = [f for f in self.finds if f.kind is Kind.QUARANTINED]
+        return Rescued(
+            sum(find.saved.session_id in ids for find in damaged),
+            [name for name in shared_ids(self.finds) if name in ids],
+        )
 
-    @property
-    def quarantined(self) -> int:
-        """How many damaged files something was recovered from."""
-        return sum(note.kind == Kind.QUARANTINED for note in self.notes)
+
+class Rescued(Struct, frozen=True):
+    """How many damaged files something was recovered from, and the ids that had shared a file."""
+
+    quarantined: int
+    shared: list[str]
 
 
 def recognise(path: Path) -> bool:
