@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from pydantic_ai.exceptions import ModelAPIError
 
 import holdfast
 from holdfast.agents import Agent, MemoryConfig, PydanticAIRunner, Reply
@@ -349,7 +350,7 @@ def test_no_model_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"model": "openai:gpt-4o"}, "OPENAI_API_KEY"),
+        ({"model": "openai:gpt-4o"}, "needs a key, and OPENAI_API_KEY is not set"),
         ({"model": "nobody:knows"}, "Unknown model"),
         ({"model": "anthropic/claude-haiku-4-5"}, "not installed"),
         ({"memory": {"session": "s"}}, "MemoryConfig has no 'session'"),
@@ -372,6 +373,7 @@ def test_what_is_wrong_is_known_at_once(settings: dict[str, Any], complaint: str
     [
         ("pydantic_ai", "openai:gpt-4o-mini", "holdfast[agents]"),
         ("anthropic", "anthropic:claude-haiku-4-5", "pydantic-ai-slim[anthropic]"),
+        ("google.genai", "google:gemini-3.5-flash-lite", "pydantic-ai-slim[google]"),
     ],
 )
 def test_a_package_that_is_missing(
@@ -393,6 +395,20 @@ def test_a_key_chooses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     with holdfast.connect("memory://") as store:
         for model in (None, "gpt-4o-mini", "openai/gpt-4o-mini", "openai:gpt-4o-mini"):
             assert isinstance(Agent("A", model=model, store=store), Agent)
+
+
+def test_an_error_says_where_it_asked(
+    store: holdfast.SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a model's client raises has a note with the address, without any password in it."""
+    with FakeOpenAI([Scripted(status=401)] * 2) as fake:
+        secret = fake.base_url.replace("//", "//me:hidden@")
+        for variable, named in (("NO", ""), ("OPENAI_BASE_URL", " (from OPENAI_BASE_URL)")):
+            monkeypatch.setenv(variable, secret)
+            agent = Agent(model="m", base_url=secret, api_key="none", store=store)
+            with pytest.raises(ModelAPIError) as failed:
+                agent.start("Hello")
+            assert failed.value.__notes__ == [f"this asked the server at {fake.base_url}{named}"]
 
 
 def test_names_are_there_when_asked_for() -> None:

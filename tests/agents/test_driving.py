@@ -13,7 +13,7 @@ import holdfast
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import Event, ModelCall, Text, ToolCall, ToolCalls, ToolResult, Used
 from holdfast.agents.runner import Runner, as_runner
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
@@ -336,6 +336,30 @@ def test_text_between_calls_of_a_model_is_a_message() -> None:
                 "Not that.",
                 "This.",
             ]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("yielded", [None, 42, b"bytes", {"text": "x" * 200}, Text(None)])  # type: ignore[arg-type]
+def test_what_is_no_event(yielded: object) -> None:
+    """A runner that yields something else is told what that was, and what it may yield."""
+
+    async def odd(_: History) -> AsyncIterator[object]:
+        yield "Well, "
+        yield yielded
+
+    async def run() -> None:
+        async with holdfast.connect_async("memory://") as store:
+            with pytest.raises(InvalidArgument, match=f"yielded {type(yielded).__name__} ") as no:
+                await ask(store, odd)
+            assert no.value.code == "no_event"
+            assert "text (str)" in no.value.hint
+            assert "ToolResult" in no.value.hint
+            assert len(no.value.message) < 160
+            assert await left(store) == (
+                [("user", "Hi", None), ("assistant", "Well, ", "interrupted")],
+                ["failed"],
+            )
 
     asyncio.run(run())
 

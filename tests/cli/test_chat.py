@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 import holdfast
 from holdfast.agents.models import DEFAULTS
 from holdfast.cli.main import cli
+from holdfast.model.entry import TurnEntry
 from holdfast.testing.fakes.openai import FakeOpenAI, Scripted
 from tests.agents.scene import said, wait_for
 from tests.cli.conftest import Run
@@ -71,8 +73,9 @@ def test_no_key(run: Run, path: Path) -> None:
     """Without a model and a key the error names the variable and what needs none."""
     result = run("chat", "ada", "Hello", "--store", str(path))
     assert result.exit_code == 2
-    assert "OPENAI_API_KEY" in result.stderr
-    assert "offline" in result.stderr
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"):
+        assert variable in result.stderr
+    assert "say --model offline, which needs neither a key nor a network" in result.stderr
     assert result.stdout == ""
 
 
@@ -81,6 +84,37 @@ def test_a_model_that_nobody_knows(run: Run, path: Path) -> None:
     result = run("chat", "ada", "Hello", "--model", "nobody-knows", "--store", str(path))
     assert result.exit_code == 2
     assert "say --model offline" in result.stderr
+
+
+@pytest.mark.parametrize("line", [["My name is Ada"], ["-p", "Hello"], ["--prompt", "Hello"]])
+def test_a_question_without_a_session(run: Run, path: Path, line: list[str]) -> None:
+    """A question alone is answered, in a new session, which is named so that it can go on."""
+    result = run("chat", *line, "--model", "offline", "--store", str(path))
+    assert result.exit_code == 0
+    assert "I am offline" in result.stdout
+    with holdfast.connect(str(path)) as store:
+        (info,) = store.list_sessions()
+    assert info.id.startswith("chat_")
+    assert f"holdfast chat {info.id} goes on with it" in result.stderr
+
+
+def test_a_session_whose_id_holds_a_blank(path: Path) -> None:
+    """A single argument that is a session's id is that session, blanks or not."""
+    with holdfast.connect(str(path)) as store:
+        store.add_user_message("my trip", "My name is Ada")
+    result = typed(path, "What is my name?\n", "my trip")
+    assert result.stdout.splitlines()[-1] == "Your name is Ada. (I am offline.)"
+    assert "Session my trip" in result.stderr
+
+
+def test_two_prompts(run: Run, path: Path) -> None:
+    """A prompt in both places is wrong use; -p goes with a session as well."""
+    where = ("--model", "offline", "--store", str(path))
+    result = run("chat", "ada", "Hello", "-p", "Hello", *where)
+    assert (result.exit_code, "twice" in result.stderr) == (2, True)
+    result = run("chat", "ada", "-p", "Hello", *where)
+    assert (result.exit_code, "You said: Hello" in result.stdout) == (0, True)
+    assert "goes on with it" not in result.stderr
 
 
 def test_an_empty_session_id(run: Run, path: Path) -> None:
@@ -167,6 +201,17 @@ def test_a_model_that_fails(run: Run, path: Path) -> None:
     assert fake.base_url in result.stderr
     with holdfast.connect(str(path)) as store:
         assert said(store.get_messages("ada"))[-1] == ("assistant", "One two ", "interrupted")
+
+
+def test_a_server_that_is_not_there(run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of a connection says where it was to go to, and which variable said so."""
+    with FakeOpenAI() as fake:
+        url = fake.base_url  # nobody listens there afterwards
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    result = run("chat", "ada", "Hi", "--model", "openai:gpt-4o-mini", "--store", str(path))
+    assert result.exit_code == 1
+    assert f"Hint:  this asked the server at {url} (from OPENAI_BASE_URL)" in result.stderr
 
 
 def test_ctrl_c_stops_the_answer(path: Path) -> None:
@@ -267,10 +312,32 @@ def test_a_turn_that_runs_elsewhere(path: Path) -> None:
                 [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
             assert process.stderr is not None
-            assert "waits for a turn that runs elsewhere" in process.stderr.readline()
+            told = process.stderr.readline()
+            assert f"waits for the turn that {store_worker(store)} runs" in told
+            (seconds,) = re.findall(r"if that died, for (\d+) seconds", told)
+            assert 0 < int(seconds) <= 30
         out, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert "You said: Hello" in out
+
+
+def test_how_long_a_dead_worker_holds_a_session(path: Path) -> None:
+    """Who waits for a worker that was killed is told what is left of its lease, not of any."""
+    with holdfast.connect(str(path)) as store:
+        turn = store.turn("ada", "Mine", ttl=4)
+        turn.__enter__()
+        turn._shell.detach(turn._live)  # as if killed: nobody renews the lease
+        words = ["chat", "ada", "Hello", "--model", "offline", "--store", str(path)]
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 0
+        (seconds,) = re.findall(r"if that died, for (\d+) seconds?", result.stderr)
+        assert 1 <= int(seconds) <= 4
+        assert "You said: Hello" in result.stdout
+
+
+def store_worker(store: holdfast.SessionStore) -> str:
+    """Return the worker that the log's last turn names."""
+    return str([e for e in store.read_entries("ada") if isinstance(e, TurnEntry)][-1].worker)
 
 
 def has_streamed(store: holdfast.SessionStore) -> bool:

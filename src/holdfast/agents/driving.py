@@ -23,6 +23,7 @@ from holdfast.agents.events import (
     ToolResult,
     Used,
     Waiting,
+    check_event,
 )
 from holdfast.agents.runner import Runner, closing
 from holdfast.errors import HoldfastError
@@ -209,6 +210,7 @@ class _Telling:
         """Write all events; whoever yields them is closed in this task, however it ends."""
         async with closing(events) as source:
             async for event in source:
+                check_event(event)
                 if event != Text(""):
                     await self._write(event)
                     self._stage.hear(event)

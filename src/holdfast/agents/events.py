@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from msgspec import Struct
+
+from holdfast.errors import InvalidArgument
+
+_LONG = 80
 
 
 class Text(Struct, frozen=True):
@@ -72,3 +76,23 @@ class Output(Struct, frozen=True):
 
 Event: TypeAlias = Text | ModelCall | Used | ToolCalls | ToolResult | Waiting | Output
 """What a runner yields, in the order in which it happens."""
+
+
+def check_event(event: object) -> None:
+    """Refuse what a runner may not yield: `InvalidArgument` says what it was."""
+    if isinstance(event, Text) and isinstance(event.text, str):
+        return
+    if isinstance(event, Event) and not isinstance(event, Text):
+        return
+    names = ", ".join(kind.__name__ for kind in get_args(Event))
+    raise InvalidArgument(
+        f"a runner yielded {_shown(event)}, which is no event",
+        code="no_event",
+        hint=f"a generator function yields text (str), or one of holdfast.agents: {names}; "
+        "a Runner yields only those",
+    )
+
+
+def _shown(event: object) -> str:
+    shown = repr(event)
+    return f"{type(event).__name__} {shown if len(shown) <= _LONG else shown[:_LONG] + '…'}"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULTS = {
     "OPENAI_API_KEY": "openai:gpt-4o-mini",
     "ANTHROPIC_API_KEY": "anthropic:claude-haiku-4-5",
+    "GOOGLE_API_KEY": "google:gemini-3.5-flash-lite",
+    "GEMINI_API_KEY": "google:gemini-3.5-flash-lite",
 }
 """Which model is used if none is named: that of the first variable which is set."""
 
@@ -82,14 +84,15 @@ def runner_for(character: Character) -> Runner:
         raise ConfigError(
             f"model {model!r} needs a package that is not installed: {error}",
             code="missing_extra",
-            hint=f"{_installing(error)}, {_NEITHER}",
+            hint=f"{_installing(error, model)}, {_NEITHER}",
         ) from error
 
 
-def _installing(error: ImportError) -> str:
+def _installing(error: ImportError, model: str | Model | None) -> str:
     if (error.name or "").partition(".")[0] == "pydantic_ai":
         return "pip install 'holdfast[agents]'"
-    return "install what this provider needs, as in pip install 'pydantic-ai-slim[anthropic]'"
+    provider = _provider(model) or "anthropic"
+    return f"install what this provider needs: pip install 'pydantic-ai-slim[{provider}]'"
 
 
 def model_name(character: Character) -> str | None:
@@ -102,10 +105,25 @@ def _default_model() -> str:
         if os.environ.get(variable):
             return model
     raise ConfigError(
-        f"no model is named, and neither {' nor '.join(DEFAULTS)} is set",
+        f"no model is named, and none of {', '.join(DEFAULTS)} is set",
         code="no_model",
         hint=f'set one of them, or name a model such as "openai:gpt-4o-mini", {_NEITHER}',
     )
+
+
+def _provider(model: str | Model | None) -> str | None:
+    """Return the provider that a model's name says, if it says one."""
+    if not isinstance(model, str):
+        return None
+    provider, colon, _ = _full_name(model).partition(":")
+    return provider if colon else None
+
+
+def _unset_keys(model: str | Model | None) -> list[str]:
+    """Return the variables that could hold the key of a model's provider, if none is set."""
+    provider = _provider(model)
+    known = [name for name, usual in DEFAULTS.items() if usual.partition(":")[0] == provider]
+    return [] if any(map(os.environ.get, known)) else known
 
 
 def _with_pydantic_ai(character: Character, model: str | Model | None) -> Runner:
@@ -128,6 +146,12 @@ def _with_pydantic_ai(character: Character, model: str | Model | None) -> Runner
             else character.output_type,
         )
     except UserError as error:
+        missing = [] if character.api_key is not None else _unset_keys(model)
+        if missing:
+            raise ConfigError(
+                f"model {model!r} needs a key, and {' or '.join(missing)} is not set",
+                hint=f"set it, {_NEITHER}",
+            ) from error
         raise ConfigError(
             f"model {model!r} cannot be used: {error}",
             hint=f'name it with its provider, as in "openai:gpt-4o-mini", set its key, {_NEITHER}',

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic_ai.agent import AbstractAgent, Agent, AgentRun, CallToolsNode, ModelRequestNode
+from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import (
     FunctionToolResultEvent,
     ModelResponse,
@@ -38,6 +39,7 @@ from holdfast.agents.events import (
     Waiting,
 )
 from holdfast.agents.runner import closing
+from holdfast.agents.servers import note_server
 from holdfast.errors import NotSupported
 from holdfast.rules.history import History
 
@@ -122,17 +124,22 @@ def read_output(text: str, output_type: Any) -> Any:
 
 async def _asked(run: AgentRun[Any, Any], node: ModelRequestNode[Any, Any]) -> AsyncIterator[Event]:
     """Ask the model once, and yield its text as it streams."""
-    yield ModelCall(run.ctx.deps.model.model_name)
-    async with node.stream(run.ctx) as stream:
-        async for event in stream:
-            match event:
-                case PartStartEvent(part=TextPart(content=text)):
-                    yield Text(text)
-                case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
-                    yield Text(text)
-                case _:
-                    pass
-    yield _used(stream.response, run.ctx.deps.model.model_name)
+    model = run.ctx.deps.model
+    yield ModelCall(model.model_name)
+    try:
+        async with node.stream(run.ctx) as stream:
+            async for event in stream:
+                match event:
+                    case PartStartEvent(part=TextPart(content=text)):
+                        yield Text(text)
+                    case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
+                        yield Text(text)
+                    case _:
+                        pass
+    except ModelAPIError as error:
+        note_server(error, model.base_url)
+        raise
+    yield _used(stream.response, model.model_name)
 
 
 def _used(response: ModelResponse, model: str) -> Used:

@@ -13,7 +13,7 @@ from holdfast.errors import Conflict, SessionNotFound
 from holdfast.model.session import SessionInfo
 from holdfast.model.usage import TurnStatus
 from holdfast.store.async_store import AsyncSessionStore
-from holdfast.store.faces import async_face, has_live_turn, open_turn
+from holdfast.store.faces import async_face, holder, open_turn
 from holdfast.store.sync_store import SessionStore
 
 TERMINATED = "terminated"
@@ -67,7 +67,7 @@ def facts_of(store: SessionStore, info: SessionInfo) -> dict[str, Any]:
     The status is `idle`, `running` or `waiting`. One whose worker died is idle: nobody runs it.
     """
     status = info.status
-    if status == TurnStatus.RUNNING and not has_live_turn(store, info.id):
+    if status == TurnStatus.RUNNING and holder(store, info.id) is None:
         status = "idle"
     return session_facts(info.id, status, info.title or "", **usage_of(store, info.id))
 

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.escaping import json_text, visible, visible_body
-from holdfast.cli.options import Settings, global_options, point, settings_of
-from holdfast.cli.printing import plural, print_line, print_rich, say
-from holdfast.cli.program import DONE, FAILED, INTERRUPTED, hint_for
-from holdfast.errors import HoldfastError, InvalidArgument, SessionNotFound
+from holdfast.cli.escaping import visible
+from holdfast.cli.options import Settings, global_options, settings_of
+from holdfast.cli.printing import say
+from holdfast.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from holdfast.agents.agent import Agent
-    from holdfast.agents.reply import Reply
-    from holdfast.model.message import Message
     from holdfast.store.sync_store import SessionStore
 
-_LAST = 6
-"""So many messages of an older conversation are shown when it goes on."""
-
 _PROMPT = "> "
-_NAME = "chat"
 
 
 @click.command()
 @click.argument("session_id", metavar="[SESSION]", required=False)
 @click.argument("prompt", metavar="[PROMPT]", required=False)
+@click.option("-p", "--prompt", "asked", metavar="TEXT", help="The PROMPT, whatever else is given.")
 @click.option("--model", metavar="NAME", help="Such as openai:gpt-4o-mini, or offline.")
 @click.option("--base-url", metavar="URL", help="A server that speaks OpenAI's chat completions.")
 @click.option("--system", metavar="TEXT", help="Instructions for the model.")
 @global_options
 @click.pass_context
 def chat(
-    context: click.Context, /, session_id: str | None, prompt: str | None, **model: str | None
+    context: click.Context,
+    /,
+    session_id: str | None,
+    prompt: str | None,
+    asked: str | None,
+    **model: str | None,
 ) -> None:
     """Talk with a model; everything is kept.
 
@@ -44,17 +42,30 @@ def chat(
     /help shows what else a line can be. Ctrl-C stops an answer and keeps what was said; Ctrl-D
     ends. Without SESSION a new one begins. Makes the store if there is none.
 
+    A single argument is the SESSION. If it holds white space and there is no such session, it is
+    the PROMPT; -p says so of any text.
+
     Exits with 1 if the one answer failed, with 130 if it was interrupted.
 
     Example: holdfast chat user-42 "What is my name?" --model offline
     """
+    if prompt is not None and asked is not None:
+        raise click.UsageError("the prompt is there twice: as PROMPT and with -p", context)
+    prompt = asked if prompt is None else prompt
     if session_id == "":
         raise InvalidArgument("the session's id is empty", hint="leave it out to begin a new one")
+    from holdfast.cli.talking import Talk
+
     settings = settings_of(context)
     with _store(settings) as store:
-        talk = _Chat(store, model, session_id, settings)
+        if prompt is None and session_id is not None and _is_prompt(session_id, store):
+            session_id, prompt = None, session_id
+        talk = Talk(store, model, session_id, settings)
         if prompt is not None:
-            context.exit(talk.answer(prompt))
+            code = talk.answer(prompt)
+            if session_id is None:
+                talk.say_how_to_go_on()
+            context.exit(code)
         talk.greet()
         for line in _lines():
             if line.startswith("/"):
@@ -62,6 +73,11 @@ def chat(
                     break
             elif line:
                 talk.answer(line)
+
+
+def _is_prompt(word: str, store: SessionStore) -> bool:
+    """Say whether a single argument is what is asked, and not where: ids seldom hold blanks."""
+    return any(map(str.isspace, word)) and not store.session_exists(word)
 
 
 def _store(settings: Settings) -> SessionStore:
@@ -91,231 +107,3 @@ def _lines() -> Iterator[str]:
         if not line and not sys.stdin.isatty():
             return
         yield line.strip()
-
-
-class _Chat:
-    """One conversation, and the commands that change which one it is."""
-
-    def __init__(
-        self,
-        store: SessionStore,
-        model: Mapping[str, str | None],
-        session_id: str | None,
-        settings: Settings,
-    ) -> None:
-        self._store = store
-        self._model = model
-        self._as_json = settings.as_json
-        self._place = settings.place
-        self._agent = self._agent_for(session_id)
-
-    def _agent_for(self, session_id: str | None) -> Agent:
-        from uuid import uuid4
-
-        from holdfast.agents.agent import Agent
-
-        return Agent(
-            _NAME,
-            self._model["system"],
-            self._model["model"],
-            session=session_id or f"chat_{uuid4().hex[:12]}",
-            store=self._store,
-            base_url=self._model["base_url"],
-        )
-
-    # Answers
-
-    def answer(self, prompt: str) -> int:
-        """Show an answer as it comes; the exit code of a command that wanted only this one."""
-        from holdfast.store.faces import has_live_turn
-
-        if not self._as_json and has_live_turn(self._store, self._agent.session_id):
-            say("(this waits for a turn that runs elsewhere; if its worker died, about 30 s)")
-        reply = self._agent.start(prompt, stream=True)
-        try:
-            if self._as_json:
-                reply.wait()
-            else:
-                _show(reply)
-        except KeyboardInterrupt:
-            reply.interrupt()
-            reply.wait()
-        except HoldfastError as error:
-            return self._refused(error)
-        except Exception as error:  # noqa: BLE001 - whatever a model's client raises ends no chat
-            return self._model_failed(error)
-        return self._told(reply)
-
-    def _told(self, reply: Reply) -> int:
-        try:
-            stopped = reply.interrupted
-        except HoldfastError as error:
-            return self._refused(error)
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._model_failed(error)
-        if self._as_json:
-            print_line(json_text(_facts(reply), indent=None))
-        elif stopped:
-            say("(interrupted; what was said is kept)")
-        return INTERRUPTED if stopped else DONE
-
-    def _refused(self, error: HoldfastError) -> int:
-        return self._failed(error.message, error.code, hint_for(error, self._place))
-
-    def _model_failed(self, error: Exception) -> int:
-        # A client that cannot connect does not say where it tried to.
-        url = self._model["base_url"]
-        hint = f"this asked the server at {url}" if url else ""
-        return self._failed(f"{type(error).__name__}: {error}", "model", hint)
-
-    def _failed(self, message: str, code: str, hint: str) -> int:
-        """Say why there is no answer; what was said of it is kept."""
-        if self._as_json:
-            error = {"code": code, "message": message, "hint": hint}
-            click.echo(json_text({"error": error}, indent=None), err=True)
-        else:
-            say(
-                f"Error: {visible_body(message)}"
-                + (f"\nHint:  {visible_body(hint)}" if hint else "")
-            )
-        return FAILED
-
-    # Commands
-
-    def greet(self) -> None:
-        """Say which conversation this is, and show its end if it is not new."""
-        name = visible(self._agent.session_id)
-        messages = self._messages(_LAST)
-        if self._as_json:
-            return
-        if messages:
-            _print(messages)
-            say(f"Session {name} in {self._place} goes on. /help shows the commands.")
-        else:
-            say(f"Session {name} in {self._place} is new. /help shows the commands.")
-
-    def obey(self, line: str) -> bool:
-        """Do what a line with a slash says; false if the chat is to end."""
-        name, _, rest = line[1:].partition(" ")
-        if name in ("quit", "exit"):
-            return False
-        command = _COMMANDS.get(name)
-        if command is None:
-            say(f"There is no /{visible(name)}. /help shows the commands.")
-            return True
-        try:
-            command[1](self, rest.strip())
-        except SessionNotFound as error:
-            if name == "resume":
-                self._refused(error)
-            else:
-                say("There is nothing in this conversation yet.")
-        except HoldfastError as error:
-            self._refused(error)
-        except click.BadParameter as error:
-            say(f"Error: {visible_body(error.message)}")
-        return True
-
-    def help(self, _: str) -> None:
-        """Show this."""
-        for name, (words, function) in _COMMANDS.items():
-            about = (function.__doc__ or "").rstrip(".")
-            say(f"  /{name} {words}".ljust(17) + about)
-        say("  /quit".ljust(17) + "End, as Ctrl-D does")
-
-    def history(self, _: str) -> None:
-        """Show the whole conversation."""
-        _print(self._messages(None))
-
-    def new(self, session_id: str) -> None:
-        """Begin another conversation."""
-        self._agent = self._agent_for(session_id or None)
-        self.greet()
-
-    def resume(self, session_id: str) -> None:
-        """Go on with another conversation; without ID, list them."""
-        if session_id:
-            self._store.get_session(session_id)
-            self._agent = self._agent_for(session_id)
-            self.greet()
-            return
-        for info in self._store.list_sessions(20):
-            title = f"  {visible(info.title)}" if info.title else ""
-            say(f"  {visible(info.id)}  {plural(info.message_count, 'message')}{title}")
-
-    def usage(self, _: str) -> None:
-        """Show the tokens that this conversation took."""
-        try:
-            usage = self._store.stats(self._agent.session_id).usage
-        except SessionNotFound:
-            say("Nothing was used yet.")
-            return
-        unknown = f", {plural(usage.unknown, 'call')} did not tell" if usage.unknown else ""
-        say(
-            f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out, "
-            f"{plural(usage.requests, 'call')}{unknown}."
-        )
-
-    def fork(self, new_id: str) -> None:
-        """Go on in a copy of this conversation."""
-        info = self._store.fork_session(self._agent.session_id, new_id or None)
-        self._agent = self._agent_for(info.id)
-        say(f"Session {visible(info.id)} is a copy, and goes on.")
-
-    def rewind(self, to: str) -> None:
-        """Take back the last turn, or what came after a point."""
-        place = point(to) if to else -1
-        if isinstance(place, int) and place == 0:
-            raise InvalidArgument("0 turns back is now", hint="say /rewind -1, or a label")
-        commit = self._store.rewind_session(self._agent.session_id, place)
-        say(f"{plural(commit.removed, 'message')} left the conversation, and can still be read.")
-
-    def _messages(self, limit: int | None) -> list[Message]:
-        return self._store.get_messages(self._agent.session_id, limit)
-
-
-_COMMANDS: dict[str, tuple[str, Callable[[_Chat, str], None]]] = {
-    "help": ("", _Chat.help),
-    "history": ("", _Chat.history),
-    "new": ("[ID]", _Chat.new),
-    "resume": ("[ID]", _Chat.resume),
-    "usage": ("", _Chat.usage),
-    "fork": ("[ID]", _Chat.fork),
-    "rewind": ("[TO]", _Chat.rewind),
-}
-
-
-def _show(reply: Reply) -> None:
-    """Print an answer as it comes, harmless for the terminal."""
-    begun = False
-    try:
-        for piece in reply:
-            sys.stdout.write(visible_body(piece))
-            sys.stdout.flush()
-            begun = True
-    finally:
-        if begun:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-
-
-def _print(messages: list[Message]) -> None:
-    from holdfast.cli.conversation import message_lines
-
-    for message in messages:
-        print_rich(*message_lines(message, full=False), "")
-
-
-def _facts(reply: Reply) -> dict[str, Any]:
-    usage = reply.usage
-    return {
-        "session": reply.session_id,
-        "turn": reply.turn,
-        "text": reply.text,
-        "status": "interrupted"
-        if reply.interrupted
-        else "waiting"
-        if reply.waiting
-        else "completed",
-        "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens},
-    }

@@ -153,7 +153,7 @@ def show_help_alone(context: click.Context) -> None:
 def hint_for(error: HoldfastError, place: str) -> str:
     """Return what to do in the words of the command line, where the error speaks of the API."""
     if isinstance(error, ConfigError) and error.code == "no_model":
-        return "set one of them, or say --model: offline needs neither a key nor a network"
+        return "set one of them, or say --model offline, which needs neither a key nor a network"
     if not isinstance(error, SessionNotFound):
         return error.hint.replace('model="offline"', "--model offline")
     looked = f"; this looked in {place}" if place else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from holdfast.rules.turns import is_alive
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.sync_store import SessionStore
@@ -29,7 +31,24 @@ def open_turn(store: SessionStore, session_id: str) -> str | None:
     return None if row is None else row.open_turn
 
 
-def has_live_turn(store: SessionStore, session_id: str) -> bool:
-    """Say whether a turn of the session runs, of a worker whose lease holds; it only reads."""
+class Holder(Struct, frozen=True):
+    """The worker that runs a session's turn.
+
+    `left_s` is for how many seconds its lease still holds if it is not renewed: so long a session
+    stays taken whose worker has died.
+    """
+
+    worker: str
+    left_s: float
+
+
+def holder(store: SessionStore, session_id: str) -> Holder | None:
+    """Return who runs the session's turn, if a worker does whose lease holds; it only reads.
+
+    It goes by this machine's clock, and the lease by the store's.
+    """
     row = store._reading.live_row(session_id)
-    return row is not None and is_alive(row, store._engine.sources.now_ms())
+    now = store._engine.sources.now_ms()
+    if row is None or not is_alive(row, now):
+        return None
+    return Holder(row.lease_owner or "another worker", (row.lease_until - now) / 1000)
