@@ -22,7 +22,7 @@ from holdfast.cli import conversation, doctor
 from holdfast.cli.escaping import json_text, visible, visible_body
 from holdfast.cli.printing import Column, facts, print_line, print_rich, table
 from holdfast.cli.transcript import Transcript, entry_values
-from holdfast.cli.turns import turn_table
+from holdfast.cli.turns import turn_lines
 from holdfast.model.entry import (
     DeltaEntry,
     MessageEntry,
@@ -105,7 +105,7 @@ def follow_everything(text: str) -> None:
         shown.show(entry)
         print_line(json_text(entry_values(entry), indent=None))
     shown.end()
-    print_rich(turn_table(shown._turns.of.values()))
+    print_rich(*turn_lines(shown._turns.of.values()))
 
 
 @settings(max_examples=150, deadline=None)

@@ -10,13 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import holdfast
 from holdfast.cli import slices
+from holdfast.cli.turns import SeenTurn, turn_lines
 from holdfast.model.entry import Entry
+from holdfast.model.usage import TurnStatus
 from holdfast.store.sources import Sources
 from tests.cli.conftest import Run
 
@@ -248,25 +252,41 @@ def test_follow_shows_a_long_log(store: holdfast.SessionStore, path: Path) -> No
 
 
 def test_show_turns(run: Run, store: holdfast.SessionStore, path: Path) -> None:
-    """Each turn has a line with its status, attempts, worker, reason and tokens."""
+    """Each turn has a line, and one more for attempts, worker and reason, if they tell anything."""
     die(path)
     with store.turn("trip", "And tomorrow?", key="k") as first:
         first.record_usage(input_tokens=1200, output_tokens=34)
     with pytest.raises(RuntimeError), store.turn("trip", "Why?"):
         raise RuntimeError("model down")
+    with store.turn("trip", "Well?"):
+        pass
     head, *rows = run(
         "session", "show", "trip", "--turns", "--store", str(path)
     ).stdout.splitlines()
-    assert " ".join(head.split()) == "TURN STATUS ATTEMPTS STARTED TOOK WORKER WHY TOKENS"
-    assert re.match(
-        rf"{first.id}  completed +2  +10 min ago  +10 min \d s  \S+:\d+ .* "
-        r"1,200 in, 34 out, 1 call unknown$",
-        rows[0],
-    )
-    assert "failed" in rows[1]
-    assert "RuntimeError: model down" in rows[1]
+    assert " ".join(head.split()) == "TURN STATUS STARTED TOOK TOKENS IN OUT"
+    assert re.match(rf"{first.id}  completed  +10 min ago  +10 min \d s  +1,200  +34$", rows[0])
+    assert rows[1] == "  attempt 2, 1 call did not tell its tokens"
+    assert " failed " in rows[2]
+    assert re.fullmatch(r"  on \S+:\d+, RuntimeError: model down", rows[3])
+    assert len(rows) == 5
     one = run("session", "show", "trip", "--turns", "--limit", "1", "--store", str(path)).stdout
-    assert one.splitlines()[1].split() == rows[1].split()
+    assert one.splitlines()[1].split() == rows[4].split()
+
+
+def test_show_turns_on_a_narrow_terminal() -> None:
+    """The longest times and the largest counts fit into 80 columns; reasons are folded."""
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    turn = SeenTurn("turn_0123456789abcdef", begun, TurnStatus.INTERRUPTED)
+    turn.ended = begun + timedelta(hours=12, minutes=34)
+    turn.tokens = {"input_tokens": 9_999_999, "output_tokens": 999_999, "cached_tokens": 0}
+    turn.calls, turn.worker, turn.error = 1, "machine:4711", "word " * 40
+    screen = Console(width=80, color_system=None)
+    with screen.capture() as captured:
+        screen.print(*turn_lines([turn]), sep="\n")
+    head, row, *why = captured.get().splitlines()
+    assert row.split()[-2:] == ["9,999,999", "999,999"]
+    assert head.rstrip().endswith("OUT")
+    assert " ".join(why).count("word") == 40
 
 
 def test_show_turns_as_json(run: Run, store: holdfast.SessionStore, path: Path) -> None:

@@ -138,7 +138,7 @@ def show(
 
 def _show_turns(settings: Settings, session_id: str, limit: int | None) -> None:
     from holdfast.cli.slices import log
-    from holdfast.cli.turns import Turns, turn_table, turn_values
+    from holdfast.cli.turns import Turns, turn_lines, turn_values
 
     with open_store(settings) as store:
         found = list(Turns(log(store, session_id)).of.values())
@@ -146,7 +146,7 @@ def _show_turns(settings: Settings, session_id: str, limit: int | None) -> None:
     if settings.as_json:
         print_json([turn_values(turn) for turn in found])
     elif found:
-        print_rich(turn_table(found))
+        print_rich(*turn_lines(found))
     else:
         say(f"Session {visible(session_id)} has no turns in {settings.place}.")
 

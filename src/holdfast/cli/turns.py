@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from holdfast.cli.escaping import visible
-from holdfast.cli.printing import Column, age, iso, plural, table
+from holdfast.cli.printing import age, iso, plural
 from holdfast.model.entry import Entry, TurnEntry, UsageEntry
 from holdfast.model.usage import TurnStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_COLUMNS = (
-    Column("turn", style="cyan", whole=True),
-    Column("status"),
-    Column("attempts", right=True),
-    Column("started", right=True),
-    Column("took", right=True),
-    Column("worker"),
-    Column("why"),
-    Column("tokens", right=True),
-)
+# Together at most 80 wide. What may be long stands on a line of its own below.
+_HEADINGS = ("turn", "status", "started", "took", "tokens in", "out")
+_RIGHT = frozenset(("took", "tokens in", "out"))
+_GAP = "  "
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens")
 _MINUTE = 60
 
@@ -99,24 +93,55 @@ def turn_values(turn: SeenTurn) -> dict[str, Any]:
     }
 
 
-def turn_table(turns: Iterable[SeenTurn]) -> RenderableType:
-    """Return a table of turns, for people."""
-    return table(
-        _COLUMNS,
-        (
-            (
-                turn.id,
-                turn.status.value,
-                turn.attempts,
-                age(turn.started),
-                None if turn.seconds is None else duration(turn.seconds),
-                turn.worker,
-                turn.error or turn.reason,
-                tokens_in_words(turn),
-            )
-            for turn in turns
-        ),
+def turn_lines(turns: Iterable[SeenTurn]) -> Iterator[RenderableType]:
+    """Yield a table of turns, for people; below a turn, what is out of the ordinary about it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    shown = list(turns)
+    rows = [_HEADINGS, *(_cells(turn) for turn in shown)]
+    columns = [n for n in range(len(_HEADINGS)) if any(row[n] for row in rows[1:])]
+    widths = {n: max(len(row[n]) for row in rows) for n in columns}
+
+    def line(row: tuple[str, ...]) -> str:
+        return _GAP.join(
+            row[n].rjust(widths[n]) if _HEADINGS[n] in _RIGHT else row[n].ljust(widths[n])
+            for n in columns
+        )
+
+    yield Text(line(tuple(heading.upper() for heading in _HEADINGS)), style="bold")
+    for turn, row in zip(shown, rows[1:], strict=True):
+        text = Text(line(row))
+        text.stylize("cyan", 0, len(row[0]))
+        yield text
+        about = _about(turn)
+        if about:
+            yield Padding(Text(about, style="dim", overflow="fold"), (0, 0, 0, 2))
+
+
+def _cells(turn: SeenTurn) -> tuple[str, ...]:
+    tokens = turn.tokens if turn.calls else {}
+    return (
+        visible(turn.id),
+        turn.status.value,
+        age(turn.started),
+        "" if turn.seconds is None else duration(turn.seconds),
+        f"{tokens['input_tokens']:,}" if tokens else "",
+        f"{tokens['output_tokens']:,}" if tokens else "",
     )
+
+
+def _about(turn: SeenTurn) -> str:
+    """Return why a turn ended as it did, or who runs it; nothing of one that just went well."""
+    facts = [f"attempt {turn.attempts}"] if turn.attempts > 1 else []
+    if turn.status is not TurnStatus.COMPLETED and turn.worker:
+        facts.append(f"on {visible(turn.worker)}")
+    why = turn.error or turn.reason
+    if why:
+        facts.append(visible(why))
+    if turn.unknown:
+        facts.append(f"{plural(turn.unknown, 'call')} did not tell its tokens")
+    return ", ".join(facts)
 
 
 def turn_in_words(turn: SeenTurn, entry: TurnEntry) -> str:
