@@ -352,7 +352,7 @@ def test_no_model_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"model": "openai:gpt-4o"}, "needs a key, and OPENAI_API_KEY is not set"),
         ({"model": "nobody:knows"}, "Unknown model"),
-        ({"model": "anthropic/claude-haiku-4-5"}, "not installed"),
+        ({"model": "mistral/mistral-small"}, "not installed"),
         ({"memory": {"session": "s"}}, "MemoryConfig has no 'session'"),
         ({"memory": {"backend": "sqlite"}}, "use db="),
         ({"memory": False}, "says nothing"),
