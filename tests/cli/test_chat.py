@@ -95,7 +95,7 @@ def test_a_question_without_a_session(run: Run, path: Path, line: list[str]) -> 
     with holdfast.connect(str(path)) as store:
         (info,) = store.list_sessions()
     assert info.id.startswith("chat_")
-    assert f"holdfast chat {info.id} goes on with it" in result.stderr
+    assert f"this is session {info.id} in {path}; name it to go on" in result.stderr
 
 
 def test_a_session_whose_id_holds_a_blank(path: Path) -> None:
@@ -114,7 +114,7 @@ def test_two_prompts(run: Run, path: Path) -> None:
     assert (result.exit_code, "twice" in result.stderr) == (2, True)
     result = run("chat", "ada", "-p", "Hello", *where)
     assert (result.exit_code, "You said: Hello" in result.stdout) == (0, True)
-    assert "goes on with it" not in result.stderr
+    assert "name it to go on" not in result.stderr
 
 
 def test_an_empty_session_id(run: Run, path: Path) -> None:
@@ -123,6 +123,22 @@ def test_an_empty_session_id(run: Run, path: Path) -> None:
     assert result.exit_code == 2
     assert "empty" in result.stderr
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (["ada", ""], "the prompt is empty"),
+        (["-p", "  "], "the prompt is empty"),
+        (["ada", "Hi", "--base-url", "http://localhost/v1"], "goes with --model"),
+        (["ada", "Hi", "--base-url", "localhost:80", "--model", "m"], "no address of a server"),
+    ],
+)
+def test_what_cannot_be_asked(run: Run, path: Path, line: list[str], complaint: str) -> None:
+    """What cannot be asked is wrong use, said in the words of the command line."""
+    result = run("chat", *line, "--store", str(path))
+    assert result.exit_code == 2
+    assert complaint in result.stderr
 
 
 def test_lines_are_prompts(path: Path) -> None:

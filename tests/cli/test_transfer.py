@@ -58,6 +58,12 @@ def test_into_a_store_that_is_not_there_yet(run: Run, path: Path, tmp_path: Path
     assert (astray.exit_code, "no folder" in astray.stderr) == (3, True), astray.stderr
 
 
+def test_a_folder_is_no_export(run: Run, empty: Path, tmp_path: Path) -> None:
+    """A folder that is said to be an export is wrong use."""
+    result = run("import", str(tmp_path), "--from", "holdfast", "--store", str(empty))
+    assert (result.exit_code, "is a folder" in result.stderr) == (2, True)
+
+
 def test_through_a_pipe(path: Path, empty: Path) -> None:
     """An export goes to stdout and an import comes from stdin, whatever the terminal's encoding."""
     with holdfast.connect(str(path)) as store:

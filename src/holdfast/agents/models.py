@@ -174,6 +174,11 @@ def _model(model: str | Model | None, base_url: str | None, api_key: str | None)
             "base_url and api_key go with a model's name",
             hint='pass model="llama3.2" or the like, or set them in the model itself',
         )
+    if base_url is not None and not base_url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"the base URL {base_url!r} is no address of a server",
+            hint="write it whole, as in http://localhost:11434/v1",
+        )
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 

@@ -42,8 +42,8 @@ def chat(
     /help shows what else a line can be. Ctrl-C stops an answer and keeps what was said; Ctrl-D
     ends. Without SESSION a new one begins. Makes the store if there is none.
 
-    A single argument is the SESSION. If it holds white space and there is no such session, it is
-    the PROMPT; -p says so of any text.
+    A single argument is the SESSION. If it is several words, and no session has that id, it is the
+    PROMPT; -p says so of any text.
 
     Exits with 1 if the one answer failed, with 130 if it was interrupted.
 
@@ -51,9 +51,13 @@ def chat(
     """
     if prompt is not None and asked is not None:
         raise click.UsageError("the prompt is there twice: as PROMPT and with -p", context)
+    if model["base_url"] is not None and model["model"] is None:
+        raise click.UsageError("--base-url goes with --model: name what to ask there", context)
     prompt = asked if prompt is None else prompt
     if session_id == "":
         raise InvalidArgument("the session's id is empty", hint="leave it out to begin a new one")
+    if prompt is not None and not prompt.strip():
+        raise InvalidArgument("the prompt is empty", hint="leave it out to chat line by line")
     from holdfast.cli.talking import Talk
 
     settings = settings_of(context)
@@ -64,7 +68,7 @@ def chat(
         if prompt is not None:
             code = talk.answer(prompt)
             if session_id is None:
-                talk.say_how_to_go_on()
+                talk.name_session()
             context.exit(code)
         talk.greet()
         for line in _lines():
@@ -77,7 +81,8 @@ def chat(
 
 def _is_prompt(word: str, store: SessionStore) -> bool:
     """Say whether a single argument is what is asked, and not where: ids seldom hold blanks."""
-    return any(map(str.isspace, word)) and not store.session_exists(word)
+    words = word.split()
+    return len(words) > 1 and not store.session_exists(word)
 
 
 def _store(settings: Settings) -> SessionStore:

@@ -121,11 +121,11 @@ class Talk:
             )
         return FAILED
 
-    def say_how_to_go_on(self) -> None:
-        """Name the session of an only answer, where its id was made up."""
+    def name_session(self) -> None:
+        """Name the session of an only answer, whose id was made up, so that it can go on."""
         if not self._as_json and self._store.session_exists(self._agent.session_id):
             name = visible(self._agent.session_id)
-            say(f"(session {name} in {self._place}: holdfast chat {name} goes on with it)")
+            say(f"(this is session {name} in {self._place}; name it to go on)")
 
     # Commands
 

@@ -133,6 +133,8 @@ def import_command(
         import_sessions(context, Path(source), skip_existing=skip_existing)
         return
     settings = settings_of(context)
+    if source != "-" and Path(source).is_dir():
+        raise click.UsageError(f"{source} is a folder, and exports are files", context)
     with click.open_file(source, "rb") as file:
         exports = _read(file)
     if new_id is not None and len(exports) != 1:
