@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pydantic_ai
 import pytest
 from pydantic import BaseModel
 from pydantic_ai.exceptions import ModelAPIError
@@ -387,6 +388,13 @@ def test_a_package_that_is_missing(
         Agent(model=model, store="memory://")
     assert refused.value.code == "missing_extra"
     assert remedy in refused.value.hint
+
+
+def test_no_banner(store: holdfast.SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library behind an agent writes no banner of its own into a terminal."""
+    monkeypatch.setattr(pydantic_ai, "BANNER_ENABLED", True)
+    Agent(model="m", base_url="http://localhost:1/v1", api_key="none", store=store)
+    assert pydantic_ai.BANNER_ENABLED is False
 
 
 def test_a_key_chooses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

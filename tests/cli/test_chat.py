@@ -337,6 +337,22 @@ def test_a_turn_that_runs_elsewhere(path: Path) -> None:
     assert "You said: Hello" in out
 
 
+def test_ctrl_c_while_another_turn_runs(path: Path) -> None:
+    """Who stops waiting for another's turn has asked nothing, and is told so."""
+    words = ["chat", "ada", "Hello", "--model", "offline", "--store", str(path)]
+    with holdfast.connect(str(path)) as store, store.turn("ada", "Mine"):
+        process = subprocess.Popen(
+            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        assert "waits for the turn" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=WAIT_S)
+        assert (process.returncode, out) == (130, "")
+        assert "(stopped waiting; nothing was asked)" in err
+        assert [message["content"] for message in store.get_messages("ada")] == ["Mine"]
+
+
 def test_how_long_a_dead_worker_holds_a_session(path: Path) -> None:
     """Who waits for a worker that was killed is told what is left of its lease, not of any."""
     with holdfast.connect(str(path)) as store:

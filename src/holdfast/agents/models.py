@@ -127,11 +127,14 @@ def _unset_keys(model: str | Model | None) -> list[str]:
 
 
 def _with_pydantic_ai(character: Character, model: str | Model | None) -> Runner:
+    import pydantic_ai
     from pydantic_ai import Agent, DeferredToolRequests, Tool
     from pydantic_ai.exceptions import UserError
 
     from holdfast.agents.pydantic_ai import PydanticAIRunner
 
+    # It would write its banner into the answers of whoever only asked Holdfast for an agent.
+    pydantic_ai.BANNER_ENABLED = False
     try:
         asks = any(map(asks_first, character.tools))
         agent = Agent(

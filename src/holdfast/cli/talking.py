@@ -99,7 +99,12 @@ class Talk:
         if self._as_json:
             print_line(json_text(_facts(reply), indent=None))
         elif stopped:
-            say("(interrupted; what was said is kept)")
+            unasked = reply.turn is None  # its turn had not come
+            say(
+                "(stopped waiting; nothing was asked)"
+                if unasked
+                else "(interrupted; what was said is kept)"
+            )
         return INTERRUPTED if stopped else DONE
 
     def _refused(self, error: HoldfastError) -> int:
