@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -346,6 +348,7 @@ def test_ctrl_c_while_another_turn_runs(path: Path) -> None:
         )
         assert process.stderr is not None
         assert "waits for the turn" in process.stderr.readline()
+        wait_for(lambda: stand_in_line(path), "a place in the line")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=WAIT_S)
         assert (process.returncode, out) == (130, "")
@@ -365,6 +368,12 @@ def test_how_long_a_dead_worker_holds_a_session(path: Path) -> None:
         (seconds,) = re.findall(r"if that died, for (\d+) seconds?", result.stderr)
         assert 1 <= int(seconds) <= 4
         assert "You said: Hello" in result.stdout
+
+
+def stand_in_line(path: Path) -> bool:
+    """Say whether somebody waits for a session's turn."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return bool(connection.execute("SELECT count(*) FROM waiters").fetchone()[0])
 
 
 def store_worker(store: holdfast.SessionStore) -> str:
