@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from functools import partial
@@ -21,6 +22,9 @@ from holdfast.store.sync_store import SessionStore
 Work: TypeAlias = Callable[[Stage], Coroutine[Any, Any, Answer]]
 """Answers, and tells those who listen."""
 
+
+_WAKE_S = 0.25
+"""Whoever waits in a thread looks that often whether there was a signal."""
 
 _under_way: set[asyncio.Task[None]] = set()
 """An event loop forgets tasks that nobody else holds, and replies go on without a reader."""
@@ -161,7 +165,21 @@ class Reply:
         """Wait for the end, whatever it is; false if `timeout` seconds passed before."""
         self._require_elsewhere()
         with self._change:
-            return self._change.wait_for(lambda: self.done, timeout)
+            return self._wait_for(lambda: self.done, timeout)
+
+    def _wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait for a change; Ctrl-C ends it.
+
+        CPython: a signal that comes just before the main thread blocks in a lock is heard only once
+        the thread wakes up, so it never blocks for long.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not condition():
+            left = _WAKE_S if deadline is None else min(_WAKE_S, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            self._change.wait(left)
+        return True
 
     def interrupt(self) -> None:
         """Ask it to stop: the call of the model is cancelled, and what was shown is kept."""
@@ -187,7 +205,7 @@ class Reply:
         while True:
             self._require_elsewhere()
             with self._change:
-                self._change.wait_for(partial(self._has_more, shown))
+                self._wait_for(partial(self._has_more, shown))
                 pieces, done = self._pieces[shown:], self.done
             yield from pieces
             shown += len(pieces)
