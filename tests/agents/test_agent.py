@@ -381,9 +381,11 @@ def test_a_package_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, missing: str, model: str, remedy: str
 ) -> None:
     """The hint installs what is missing, and not the extra that is there already."""
-    for name in [each for each in sys.modules if each.split(".")[-1] == "anthropic"]:
+    for name in [each for each in sys.modules if each.split(".")[-1] in ("anthropic", "google")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
+    for variable in DEFAULTS:
+        monkeypatch.setenv(variable, "none")
     with pytest.raises(ConfigError) as refused:
         Agent(model=model, store="memory://")
     assert refused.value.code == "missing_extra"
