@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,25 @@ from hypothesis import settings
 
 import holdfast
 from holdfast.testing.postgres import Server
+from tests.alone import admitted
 
 # The same examples every time, and no judgement of speed: a machine may be busy with other things.
 settings.register_profile("holdfast", derandomize=True, database=None, deadline=None)
 settings.load_profile("holdfast")
 
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the conformance suite last: of its many small parts each process takes as it is free."""
+    items.sort(key=lambda item: item.path.name == "test_conformance.py")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # first, so that no test's timeout counts the wait
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
+    """Let no test run beside one that is marked `alone`."""
+    with admitted(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
