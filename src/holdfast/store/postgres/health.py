@@ -14,7 +14,7 @@ from holdfast.errors import HoldfastError
 from holdfast.store.diagnosis import Finding
 from holdfast.store.postgres.connections import Address, Connection, Connections
 from holdfast.store.postgres.outages import Outage
-from holdfast.store.postgres.queries import in_schema
+from holdfast.store.postgres.queries import identifier, in_schema
 from holdfast.store.postgres.watching import POLL_S, Watcher
 from holdfast.store.statements import named_statements
 
@@ -97,7 +97,7 @@ def of_tables(look: Look) -> Iterator[Finding]:
     kept = f"{dead:,} dead rows: what was deleted or purged stays in the tables until a vacuum"
     if not runs or off:
         which = f"for {', '.join(off)}" if runs else "in this server"
-        hint = f"turn it on, and say VACUUM {look.schema}.messages now"
+        hint = f"turn it on, and say VACUUM {identifier(look.schema)}.messages now"
         yield Finding("vacuum", "problem", f"autovacuum is off {which}; {kept}", hint)
         return
     limits = look.limits
@@ -107,7 +107,8 @@ def of_tables(look: Look) -> Iterator[Finding]:
         if gone > limits.dead_rows and gone > limits.dead_share * (live + gone)
     ]
     if late:
-        hint = f"VACUUM {look.schema}.{late[0]}; an old transaction may keep autovacuum from it"
+        table = f"{identifier(look.schema)}.{late[0]}"
+        hint = f"VACUUM {table}; an old transaction may keep autovacuum from it"
         what = f"vacuum does not keep up with {', '.join(late)}; {kept}"
         yield Finding("vacuum", "warning", what, hint)
     else:

@@ -14,7 +14,7 @@ import psycopg
 from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.backend import SchemaState
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.postgres.queries import in_schema
+from holdfast.store.postgres.queries import identifier, in_schema
 from holdfast.store.schemas import Step, schema_steps
 
 VERSION, PREPARED, IDENTITY = "schema_version", "schema_prepared", "identity"
@@ -131,16 +131,17 @@ def script(found: SchemaState, schema: str, *, before_only: bool, identity: str)
 
 def _make(schema: str) -> str:
     # IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
+    name = identifier(schema)
     return (
         f"DO $$ BEGIN\n"
-        f"    IF to_regnamespace('{schema}') IS NULL THEN CREATE SCHEMA {schema}; END IF;\n"
+        f"    IF to_regnamespace('{name}') IS NULL THEN CREATE SCHEMA {name}; END IF;\n"
         f"END $$;"
     )
 
 
 def _put(schema: str, name: str, value: str) -> str:
     return (
-        f"INSERT INTO {schema}.store (name, value) VALUES ('{name}', '{value}')\n"
+        f"INSERT INTO {identifier(schema)}.store (name, value) VALUES ('{name}', '{value}')\n"
         f"    ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
     )
 
