@@ -32,6 +32,11 @@ SELECT count(*) FILTER (WHERE coalesce(backend_type, 'client backend') = 'client
            - current_setting('superuser_reserved_connections')::integer
   FROM pg_stat_activity WHERE pid <> pg_backend_pid();
 
+-- timeouts: What ends our statements, locks and transactions sooner than some milliseconds.
+SELECT name, current_setting(name) FROM pg_settings
+ WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout')
+   AND setting::bigint > 0 AND setting::bigint < %s::bigint ORDER BY 1;
+
 -- blockers: Who, waiting for nobody, has kept others waiting in this database for some seconds.
 SELECT b.pid, a.usename, a.application_name, a.state,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8, count(DISTINCT w.pid)

@@ -23,6 +23,8 @@ _GOING_AWAY = (
     errors.ReadOnlySqlTransaction,  # a standby: the address may soon lead to the new primary
 )
 
+_CUT_SHORT = (errors.LockNotAvailable, errors.QueryCanceled, errors.TransactionTimeout)
+
 
 def is_connection_lost(error: BaseException) -> bool:
     """Say whether an error says nothing of the statement, but that nobody answers it."""
@@ -85,6 +87,15 @@ def translated(error: psycopg.Error, location: str) -> HoldfastError:
             f"{location}: {_words(error)}",
             code="cannot_open",
             hint="create the database, or name another one in the URL",
+        )
+    if isinstance(
+        error, errors.LockNotAvailable | errors.QueryCanceled | errors.TransactionTimeout
+    ):
+        return Unavailable(
+            f"{location}: {_words(error)}",
+            code="server_timeout",
+            hint="a setting of the server, the database or the role is shorter than that takes: "
+            "ALTER ROLE ... SET statement_timeout = 0, or lock_timeout; calls end by themselves",
         )
     if is_connection_lost(error):
         return Unavailable(

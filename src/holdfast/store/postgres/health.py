@@ -24,12 +24,13 @@ LISTED = 5
 class Limits(Struct, frozen=True):
     """From where on something deserves a word.
 
-    A share of all connections in use; seconds for which somebody keeps others waiting, or does
-    nothing in an open transaction; dead rows, in number and as a share of a table; entries that the
-    search index lacks.
+    A share of all connections in use; a timeout of the server; seconds for which somebody keeps
+    others waiting, or does nothing in an open transaction; dead rows, in number and as a share of a
+    table; entries that the search index lacks.
     """
 
     connections: float = 0.8
+    timeout_s: float = 5.0
     held_s: float = 1.0
     idle_s: float = 300.0
     dead_rows: int = 10_000
@@ -119,6 +120,7 @@ def of_server(look: Look, address: Address) -> Iterator[Finding]:
     """Yield what is to be said of the other clients of the server, and of the way to it."""
     yield _notifications(address)
     yield _connections(look, address)
+    yield _timeouts(look)
     yield _locks(look)
     yield _transactions(look)
 
@@ -154,6 +156,17 @@ def _connections(look: Look, address: Address) -> Finding:
         )
         return Finding("connections", "warning", what, hint)
     return Finding("connections", "ok", what)
+
+
+def _timeouts(look: Look) -> Finding:
+    found = look.rows("timeouts", int(1000 * look.limits.timeout_s))
+    if not found:
+        return Finding("timeouts", "ok", "the server lets statements take their time")
+    named = ", ".join(f"{name}={value}" for name, value in found)
+    what = f"{named}: a write that waits for another is ended by that, and has to be done again"
+    role, *_ = look.row("role")
+    hint = f"ALTER ROLE {identifier(role)} SET {found[0][0]} = 0; calls have a timeout of their own"
+    return Finding("timeouts", "warning", what, hint)
 
 
 def _locks(look: Look) -> Finding:

@@ -104,6 +104,7 @@ def _wait_for_lock(connection: Connection, schema: str) -> None:
         ) from error
     connection.patience_s = None
     connection.execute("SET LOCAL lock_timeout = 0")
+    connection.execute("SET LOCAL statement_timeout = 0")
 
 
 def lock(schema: str) -> str:

@@ -7,9 +7,11 @@ SELECT number, revision, history_revision, interrupted
 SELECT holdfast.append_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
--- still in it, it is undone, so that others get at the rows that it has locked.
+-- still in it, it is undone, so that others get at the rows that it has locked. How long it may wait
+-- is the client's to say, whatever the role or the database has for others.
 SELECT set_config('holdfast.tenant', %s, true),
-       set_config('idle_in_transaction_session_timeout', '10s', true);
+       set_config('idle_in_transaction_session_timeout', '10s', true),
+       set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true);
 
 -- lock_sessions: The sessions of a batch, each locked, in the order that all batches keep.
 SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,
