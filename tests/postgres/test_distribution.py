@@ -37,7 +37,15 @@ ACROSS = {
 """Statements about many sessions. None is part of a write: they read, or tidy up."""
 
 FUNCTIONS = {"commit", "append"}
-NO_TABLE = FUNCTIONS | {"set_tenant", "now", "new_key", "loose_commit", "only_indexes", "size"}
+NO_TABLE = FUNCTIONS | {
+    "set_tenant",
+    "now",
+    "new_key",
+    "loose_commit",
+    "only_indexes",
+    "no_sorts",
+    "size",
+}
 
 WATCH = """
 CREATE TABLE seen (number xid8, name text, shard bigint);

@@ -218,12 +218,12 @@ SELECT pk, rank, id, title, user_id, agent_name, created, updated,
  WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s)
  ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
--- list_user_sessions: The same for one user, and perhaps one agent.
+-- list_user_sessions: The same for one user, and perhaps one agent, whose index is not to be asked.
 SELECT pk, rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND user_id = %s
-   AND (%s::text IS NULL OR agent_name = %s)
+   AND agent_name IS NOT DISTINCT FROM coalesce(%s::text, agent_name)
  ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
@@ -323,6 +323,9 @@ SELECT set_config('synchronous_commit', 'off', true);
 -- only_indexes: What is small is to be found through indexes, whatever the statistics say.
 SELECT set_config('enable_seqscan', 'off', true);
 
+-- no_sorts: A long list is to be read in the order of its index, whatever the statistics say.
+SELECT set_config('enable_sort', 'off', true);
+
 -- unindexed_entries: Message entries of a session between two revisions.
 SELECT revision, at, convert_to(payload, 'UTF8'), crc
   FROM holdfast.messages
@@ -362,8 +365,8 @@ SELECT m.revision, convert_to(m.payload, 'UTF8'), m.crc
   FROM unnest(%s::bigint[], %s::bigint[]) AS w (shard, revision)
   JOIN holdfast.messages m ON m.shard = w.shard AND m.revision = w.revision;
 
--- count_indexed: How many messages the index has, and how many words they have.
-SELECT coalesce(sum(indexed_messages), 0)::bigint, coalesce(sum(indexed_words), 0)::bigint
+-- count_indexed: How many messages the index has, their words, and of how many sessions they are.
+SELECT coalesce(sum(indexed_messages), 0)::bigint, coalesce(sum(indexed_words), 0)::bigint, count(*)
   FROM holdfast.sessions WHERE tenant = %s AND indexed_messages > 0;
 
 -- count_holding: How many messages in the index have all words of a phrase.
