@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -111,3 +112,15 @@ def test_json(command: Command, url: str) -> None:
     """What is printed as JSON names the store without a password."""
     stats = json.loads(command("store stats --json").stdout)
     assert (stats["store"], stats["sessions"]) == (url, 2)
+
+
+def test_what_is_damaged(command: Command, url: str) -> None:
+    """Of a damaged message both commands say what to do about a database, and nothing of files."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE holdfast.messages SET payload = replace(payload, 'snow', 'hail')"
+        )
+    verified = command("store verify", code=1)
+    assert "trip" in verified.stdout
+    assert "pg_dump" in verified.stdout
+    assert "backup" in command("session show trip", code=1).stderr
