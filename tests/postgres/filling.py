@@ -14,7 +14,7 @@ UNINDEXED = 1_000
 """Of so many sessions, one is not in the search index yet."""
 
 OLD = 3_000
-"""So many sessions have an invented key that may be forgotten."""
+"""So many sessions have an invented key that may be forgotten, and somebody who waited."""
 
 _FILL = """
 INSERT INTO holdfast.sessions (
@@ -50,11 +50,15 @@ SELECT shard, tenant, pk << 32 | 2, 0, pk, 2,
        array_to_tsvector(ARRAY['=' || encode(tenant::bytea, 'hex'), 'hello', 'word' || pk %% 5000])
   FROM holdfast.sessions WHERE tenant = %(tenant)s AND NOT stale;
 
+INSERT INTO holdfast.waiters (shard, tenant, session, id, number, expires)
+SELECT shard, tenant, pk, 'w', 1, 0 FROM holdfast.sessions
+ WHERE tenant = %(tenant)s AND pk <= %(old)s;
+
 SELECT setval('holdfast.session_keys', %(count)s), setval('holdfast.ranks', %(count)s);
 """
 
 
-TABLES = ("sessions", "messages", "activity", "keys", "searched")
+TABLES = ("sessions", "messages", "activity", "keys", "searched", "waiters")
 
 
 def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: int) -> None:

@@ -22,6 +22,7 @@ from holdfast.testing.postgres import Server
 from tests.postgres.filling import TENANT, fill, put
 from tests.postgres.recording import Asked, recording, run_plan
 from tests.postgres.roles import printed, run, with_user
+from tests.postgres.test_locks import clear
 from tests.postgres.writing import write
 
 COUNT = 100_000
@@ -133,7 +134,7 @@ def listed(store: SessionStore, first: int) -> None:
 
 
 def paged(url: str) -> None:
-    """Ask for pages far down."""
+    """Ask for pages far down, and let the rules decide a batch."""
     backend = backend_for(url, durability="full", timeout_s=30, sources=Sources())
     backend.open()
     middle = (COUNT // 2, COUNT // 2)
@@ -144,6 +145,9 @@ def paged(url: str) -> None:
     with suppress(NotSupported):  # of a role that sees one tenant alone
         assert backend.tenants() == [TENANT]
     assert backend.read_keys(TENANT, "s1") is not None
+    assert backend.admit(wait=True)
+    backend.commit([clear(f"s{number}") for number in range(1, 6)])
+    backend.leave()
     backend.close()
 
 

@@ -23,6 +23,14 @@ SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.
            SELECT w.shard, %s, w.id FROM unnest(%s::bigint[], %s::text[]) AS w (shard, id))
  ORDER BY s.id FOR UPDATE;
 
+-- lock_session: The one session of a batch. An engine that spreads rows over machines locks them in
+-- statements that name one shard, and in no others.
+SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,
+       s.created, s.updated, s.rank, s.title, s.user_id, s.agent_name, s.meta, s.labels,
+       s.fence, s.lease_until, s.lease_ttl, s.lease_owner, s.open_turn,
+       s.open_attempt, s.turn_status, s.interrupt_fence
+  FROM holdfast.sessions s WHERE s.shard = %s AND s.tenant = %s AND s.id = %s FOR UPDATE;
+
 -- now: The database's time, in milliseconds.
 SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 
@@ -32,6 +40,12 @@ SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
   JOIN holdfast.sessions s ON s.shard = w.shard AND s.tenant = %s AND s.id = w.id
   JOIN holdfast.keys k ON k.shard = w.shard AND k.session = s.pk
                       AND k.key = w.key AND k.invented = w.invented;
+
+-- recorded_session_keys: The same for one session.
+SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
+  FROM holdfast.sessions s
+  JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s AND k.key = ANY (%s::text[]);
 
 -- session_keys: What the callers' keys of a session recorded, all of them or one.
 SELECT k.key, k.kind, k.revision, k.kept, k.turn
@@ -139,6 +153,11 @@ SELECT t.session, t.id, t.number, t.expires
   FROM holdfast.sessions s JOIN holdfast.waiters t ON t.shard = s.shard AND t.session = s.pk
  WHERE (s.shard, s.tenant, s.id) IN (
            SELECT w.shard, %s, w.id FROM unnest(%s::bigint[], %s::text[]) AS w (shard, id));
+
+-- waiting_for_session: The same for one session.
+SELECT t.session, t.id, t.number, t.expires
+  FROM holdfast.sessions s JOIN holdfast.waiters t ON t.shard = s.shard AND t.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s;
 
 -- count_waiters: How many wait for a session's turn.
 SELECT count(*)
