@@ -31,6 +31,9 @@ def test_read_only(database: str) -> None:
             store.add_user_message("s", "after")
         assert raised.value.code == "read_only"
         assert len(store.get_chat_history("s")) == 1
+    findings = {each.code: each.level for each in _findings(database)}
+    assert findings["server"] == "problem"
+    assert findings["transactions"] == "ok"  # it looks at all the rest nevertheless
 
 
 def test_client_encoding(database: str) -> None:

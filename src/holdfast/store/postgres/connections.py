@@ -42,6 +42,9 @@ LOOK_S = 0.1
 # Of a connection that breaks psycopg also writes a line to stderr, where nobody set up logging.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
+_SAYS_WHERE = re.compile(r"connection to server (?:at|on socket) .*? failed: (?:FATAL: )?")
+"""What libpq begins with, after we have said where the store is."""
+
 _SPECIAL = frozenset("\"'\\%$")
 """What means something within quotes, in a statement's text or in that of a function."""
 
@@ -206,6 +209,8 @@ def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailabl
     """Tell what a server refuses from a server that does not answer: neither comes with a code."""
     lines = (" ".join(line.split()) for line in str(error).splitlines())
     said = "; ".join(filter(None, lines)).removeprefix("connection failed: ")
+    if len(_SAYS_WHERE.findall(said)) == 1:  # of several hosts each says which it is
+        said = _SAYS_WHERE.sub("", said)
     if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", said):
         return ConfigError(
             f"{address.location} refuses this user: {said}",

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from holdfast.errors import HoldfastError
 from holdfast.store.diagnosis import Finding
-from holdfast.store.postgres.connections import Address, Connection, Connections
+from holdfast.store.postgres.connections import Address, Connection, Connections, translating
 from holdfast.store.postgres.outages import Outage
 from holdfast.store.postgres.queries import identifier, in_schema
 from holdfast.store.postgres.watching import POLL_S, Watcher
@@ -129,7 +129,8 @@ def _notifications(address: Address) -> Finding:
     connections = Connections(address, Outage(time.monotonic, address.timeout_s))
     watcher = Watcher(connections)
     try:
-        watcher.wait(0)
+        with translating(address):
+            watcher.wait(0)
         polls = watcher.polls
     except HoldfastError as error:
         return Finding("notifications", "warning", error.message, error.hint)
