@@ -77,6 +77,7 @@ def _transaction(schema: str, statements: list[str]) -> str:
         "to own the tables,\n"
         "-- for example: psql --set ON_ERROR_STOP=1 --dbname postgresql://... --file this.sql\n\n"
         "BEGIN ISOLATION LEVEL READ COMMITTED;\n\n"
+        f"{migrations.ONLY_OURS};\n\n"
         f"DO $$ BEGIN PERFORM {migrations.lock(schema)}; END $$;"
     )
     return "\n\n".join(each.strip() for each in (begin, *statements, "COMMIT;")) + "\n"

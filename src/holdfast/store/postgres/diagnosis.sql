@@ -1,5 +1,6 @@
--- set_tenant: Whose rows this transaction is about, for row-level security.
-SELECT set_config('holdfast.tenant', %s, true);
+-- set_tenant: Whose rows this transaction is about, for row-level security. All calls are PostgreSQL's.
+SELECT set_config('holdfast.tenant', %s, true),
+       set_config('search_path', 'pg_catalog, pg_temp', true);
 
 -- role: Who this is, and whether row-level security lets this role see every tenant.
 SELECT current_user, NOT row_security_active('holdfast.sessions');

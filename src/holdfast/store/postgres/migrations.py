@@ -22,6 +22,9 @@ TABLES = ("sessions", "messages", "activity", "keys", "waiters", "searched")
 """All tables but `store`: each has its rows' tenant, and is distributed by shard."""
 
 SEQUENCES = ("session_keys", "ranks")
+ONLY_OURS = "SET LOCAL search_path = pg_catalog, pg_temp"
+"""Nothing that somebody has put into `public` is called, however well it fits."""
+
 _LOCK = 0x484F4C44
 
 WAIT_SHARE = 0.9
@@ -80,6 +83,7 @@ def bring_up_to_date(
     with connection.transaction():
         # Each statement has to see what whoever had the lock before has committed.
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        connection.execute(ONLY_OURS)
         _wait_for_lock(connection, schema)
         found = state(connection, schema)
         before = found or SchemaState(0, 0)

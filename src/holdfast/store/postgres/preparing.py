@@ -63,7 +63,8 @@ def migrate(
 def settings(connection: Connection) -> dict[str, str]:
     """Return the server's settings that our promises stand on."""
     rows = connection.execute(
-        "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", (list(_SETTINGS),)
+        "SELECT name, current_setting(name) FROM pg_catalog.unnest(%s::text[]) AS name",
+        (list(_SETTINGS),),
     )
     return {str(name): str(value) for name, value in rows}
 

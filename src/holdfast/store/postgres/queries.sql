@@ -8,8 +8,10 @@ SELECT holdfast.append_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
 -- still in it, it is undone, so that others get at the rows that it has locked. How long it may wait
--- is the client's to say, whatever the role or the database has for others.
+-- is the client's to say, whatever the role or the database has for others. What is called is
+-- PostgreSQL's, whatever somebody has put into `public` that would fit better.
 SELECT set_config('holdfast.tenant', %s, true),
+       set_config('search_path', 'pg_catalog, pg_temp', true),
        set_config('idle_in_transaction_session_timeout', '10s', true),
        set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true);
 
