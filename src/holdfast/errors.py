@@ -142,7 +142,7 @@ class CorruptEntry(HoldfastError):
 
     default_code = "corrupt_entry"
     default_hint = (
-        "holdfast store verify shows what is damaged; restore the file from a backup. "
+        "holdfast store verify shows what is damaged; restore the store from a backup. "
         "Adding messages and all other sessions still work"
     )
 

@@ -14,7 +14,7 @@ UNINDEXED = 1_000
 """Of so many sessions, one is not in the search index yet."""
 
 OLD = 3_000
-"""So many sessions have an invented key that may be forgotten."""
+"""So many sessions have an invented key that may be forgotten, and somebody who waited."""
 
 _FILL = """
 INSERT INTO holdfast.sessions (
@@ -50,8 +50,15 @@ SELECT shard, tenant, pk << 32 | 2, 0, pk, 2,
        array_to_tsvector(ARRAY['=' || encode(tenant::bytea, 'hex'), 'hello', 'word' || pk %% 5000])
   FROM holdfast.sessions WHERE tenant = %(tenant)s AND NOT stale;
 
+INSERT INTO holdfast.waiters (shard, tenant, session, id, number, expires)
+SELECT shard, tenant, pk, 'w', 1, 0 FROM holdfast.sessions
+ WHERE tenant = %(tenant)s AND pk <= %(old)s;
+
 SELECT setval('holdfast.session_keys', %(count)s), setval('holdfast.ranks', %(count)s);
 """
+
+
+TABLES = ("sessions", "messages", "activity", "keys", "searched", "waiters")
 
 
 def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: int) -> None:
@@ -59,6 +66,16 @@ def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count:
 
     Each has a user of 1,000, an agent of 10, and an invented key; all verify.
     """
+    put(connection, schema, count)
+    for table in TABLES:
+        connection.execute(f"VACUUM ANALYZE {schema}.{table}".encode())
+
+
+def put(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: int) -> None:
+    """Make the same sessions in tables that are never analyzed, as right after an import."""
+    for table in TABLES:
+        statement = f"ALTER TABLE {schema}.{table} SET (autovacuum_enabled = off)"
+        connection.execute(statement.encode())
     numbers = range(1, count + 1)
     payloads = [
         f'{{"role":"user","content":"hello word{n % 5000}","id":"msg_{n}",'
@@ -79,8 +96,7 @@ def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count:
     }
     for statement in in_schema(_FILL, schema).split(";\n")[:-1]:
         connection.execute(statement.encode(), values)
-    for table in ("sessions", "messages", "activity", "keys", "searched"):
-        connection.execute(f"VACUUM ANALYZE {schema}.{table}".encode())
+    connection.execute(f"SELECT gin_clean_pending_list('{schema}.searched_terms')".encode())
 
 
 def _checksums(payloads: list[str]) -> list[int]:

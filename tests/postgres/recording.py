@@ -46,7 +46,7 @@ def recording(schema: str) -> Iterator[list[Asked]]:
     def record(self: Connection, query: Any, params: Any = None, **more: Any) -> Any:
         if query in names:
             asked.append(Asked(names[query], query, params, tuple(settings.get(self, ()))))
-        if names.get(query) == "only_indexes":
+        if names.get(query) in ("only_indexes", "no_sorts"):
             settings.setdefault(self, []).append(query)
         elif names.get(query) == "set_tenant":
             settings.pop(self, None)

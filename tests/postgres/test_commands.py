@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
 import holdfast
 from holdfast.cli.main import cli
+from holdfast.store.postgres import migrations
 
+NEWEST = migrations.newest()
 Command: TypeAlias = Callable[..., Result]
 
 
@@ -63,7 +66,7 @@ def command(url: str) -> Command:
         ("store recover", "No turns of dead workers"),
         ("store purge --yes", "next vacuum"),
         ("store purge trip --older-than 30d --yes", "Nothing was there to purge"),
-        ("store migrate", "is up to date: schema version 1"),
+        ("store migrate", f"is up to date: schema version {NEWEST}"),
         ("export trip", "holdfast-session"),
         ("doctor", "LISTEN works"),
     ],
@@ -88,7 +91,7 @@ def test_migrating_makes_a_store(database: str) -> None:
     """`store migrate` makes the schema where there is none, and says so."""
     url = f"{database}?schema=made"
     made = CliRunner().invoke(cli, ["store", "migrate", "--store", url])
-    assert "made a store with schema version 1" in made.stdout
+    assert f"made a store with schema version {NEWEST}" in made.stdout
     found = CliRunner().invoke(cli, ["session", "list", "--store", url])
     assert (found.exit_code, found.stdout) == (0, "")
 
@@ -111,3 +114,15 @@ def test_json(command: Command, url: str) -> None:
     """What is printed as JSON names the store without a password."""
     stats = json.loads(command("store stats --json").stdout)
     assert (stats["store"], stats["sessions"]) == (url, 2)
+
+
+def test_what_is_damaged(command: Command, url: str) -> None:
+    """Of a damaged message both commands say what to do about a database, and nothing of files."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE holdfast.messages SET payload = replace(payload, 'snow', 'hail')"
+        )
+    verified = command("store verify", code=1)
+    assert "trip" in verified.stdout
+    assert "pg_dump" in verified.stdout
+    assert "backup" in command("session show trip", code=1).stderr

@@ -37,6 +37,7 @@ ALL = [
     "vacuum",
     "notifications",
     "connections",
+    "timeouts",
     "locks",
     "transactions",
 ]

@@ -9,10 +9,15 @@ import psycopg
 import pytest
 
 import holdfast
+from holdfast.model.commit import Commit
 from holdfast.store.postgres.migrations import TABLES
 from holdfast.store.postgres.queries import queries
+from holdfast.store.sources import Sources
+from holdfast.store.urls import backend_for
 from tests.postgres.recording import recording
+from tests.postgres.test_locks import clear
 from tests.postgres.writing import write
+from tests.stores import schema_of
 
 ACROSS = {
     "tenants",
@@ -37,7 +42,15 @@ ACROSS = {
 """Statements about many sessions. None is part of a write: they read, or tidy up."""
 
 FUNCTIONS = {"commit", "append"}
-NO_TABLE = FUNCTIONS | {"set_tenant", "now", "new_key", "loose_commit", "only_indexes", "size"}
+NO_TABLE = FUNCTIONS | {
+    "set_tenant",
+    "now",
+    "new_key",
+    "loose_commit",
+    "only_indexes",
+    "no_sorts",
+    "size",
+}
 
 WATCH = """
 CREATE TABLE seen (number xid8, name text, shard bigint);
@@ -128,3 +141,35 @@ def test_what_spans_sessions_writes_nothing(url: str) -> None:
         store.rewind_session("a", -1)
         store.delete_session("a")
     assert {each.name for each in asked} & ACROSS <= {"last_of_slice", "forget_invented"}
+
+
+SEVERAL = {"lock_sessions", "recorded_keys", "waiting"}
+"""Statements that name the shards of several sessions, for a batch that the rules decide."""
+
+
+def test_a_write_alone_names_one_shard(url: str) -> None:
+    """A write that is decided alone locks and asks in statements that name one shard."""
+    with recording("holdfast") as asked, holdfast.connect(url) as store:
+        store.set_chat_history("a", [{"role": "user", "content": "hello"}], key="k")
+        with store.turn("a", "hello") as turn:
+            turn.write("an answer")
+        store.rewind_session("a", -1)
+        store.delete_session("a")
+    names = {each.name for each in asked}
+    assert "lock_session" in names
+    assert not names & SEVERAL
+
+
+def test_an_engine_that_locks_one_shard_at_a_time(
+    schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several sessions cannot be locked together, a batch is decided write by write."""
+    backend = backend_for(schema, durability="full", timeout_s=20, sources=Sources())
+    backend.open()
+    refused = "SELECT '0A000: not on several shards'::integer, %s, %s, %s"
+    monkeypatch.setitem(queries(schema_of(schema)), "lock_sessions", refused)
+    assert backend.admit(wait=True)
+    outcomes = backend.commit([clear(name) for name in ("a", "b", "c")])
+    backend.leave()
+    backend.close()
+    assert all(isinstance(outcome, Commit) for outcome in outcomes), outcomes

@@ -140,15 +140,20 @@ sys.stdin.readline()
 
 @pytest.mark.parametrize("how", ["exit", "kill", "freeze"])
 def test_servers_end_with_their_owner(tmp_path: Path, how: str) -> None:
-    """No server outlives the process that started it: not a frozen one, and not after a SIGKILL."""
+    """No server outlives its owner, frozen or after a SIGKILL, and nothing is said on stderr."""
     reading, writing = os.pipe()
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path / "data"), how, str(reading)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        pass_fds=[reading],
-    ) as owner:
+    said = tmp_path / "said"
+    with (
+        said.open("w", encoding="utf-8") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-c", OWNER, str(tmp_path / "data"), how, str(reading)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            pass_fds=[reading],
+        ) as owner,
+    ):
         os.close(reading)
         assert owner.stdin is not None
         assert owner.stdout is not None
@@ -160,6 +165,7 @@ def test_servers_end_with_their_owner(tmp_path: Path, how: str) -> None:
         owner.wait(30)
         _eventually(lambda: not _runs(server))
         os.close(writing)
+    assert said.read_text("utf-8") == ""
 
 
 def _runs(process: psutil.Process) -> bool:

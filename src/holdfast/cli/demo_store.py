@@ -79,7 +79,8 @@ def _scratch_schema(url: str) -> Iterator[str]:
 
 def _drop_schema(url: str) -> None:
     from holdfast.store.postgres.connections import connect, parse_address, translating
+    from holdfast.store.postgres.queries import identifier
 
     address = parse_address(url, DROP_TIMEOUT_S)
     with translating(address), connect(address) as connection:
-        connection.execute(f"DROP SCHEMA IF EXISTS {address.schema} CASCADE")
+        connection.execute(f"DROP SCHEMA IF EXISTS {identifier(address.schema)} CASCADE")

@@ -122,8 +122,7 @@ def verify(context: click.Context, session_id: str | None) -> None:
             print_line(
                 f"\nChecked {settings.place}: {checked}: "
                 f"{plural(len(found.problems), 'problem')}.\n"
-                "Keep a copy of the file, then restore it from a backup; sessions that are not "
-                "named here are whole."
+                f"{_rescue(store.location)}; sessions that are not named here are whole."
             )
     if not found:
         context.exit(FAILED)
@@ -211,7 +210,14 @@ def _version(state: SchemaState) -> str:
 
 def _row(problem: Problem) -> tuple[str, str, str]:
     revision = "" if problem.revision is None else str(problem.revision)
-    return (problem.session_id or "the file", revision, problem.what)
+    return (problem.session_id or "the store", revision, problem.what)
+
+
+def _rescue(location: str) -> str:
+    """Return what to do first where something is damaged."""
+    if location.startswith(("postgresql:", "postgres:")):
+        return "Keep a dump of the schema (pg_dump), then restore it from a backup"
+    return "Keep a copy of the file, then restore it from a backup"
 
 
 @contextmanager

@@ -130,7 +130,7 @@ class RunningTurn:
             f"the disk has not caught up with turn {self.turn} within {timeout_s:g} seconds, so no "
             "more text was taken",
             code="deadline",
-            hint="the turn goes on: write this text again; find out who holds the file: "
+            hint="the turn goes on: write this text again; find out who holds the store: "
             "holdfast doctor",
         )
 

@@ -50,6 +50,7 @@ class PostgresBackend:
         self._watcher = Watcher(self._connections)
         self._forgetter = Forgetter(address.schema, sources)
         self._notifier = Notifier(self._connections, self._forgetter.forget_some)
+        self._totals = searching.Totals(sources.monotonic_s)
         self.identity = ""
 
     @property
@@ -121,7 +122,9 @@ class PostgresBackend:
 
     def open_turns(self, tenant: str) -> list[SessionRow]:
         """Return a tenant's sessions whose turn runs or waits."""
-        return self._sessions(tenant, "open_turns", tenant)
+        return self._readers.read(
+            tenant, lambda snapshot: list(map(SessionRow._make, snapshot.ask("open_turns", tenant)))
+        )
 
     def waiting(self, tenant: str, session_id: str) -> int:
         """Return how many stand in line for a session's turn."""
@@ -150,23 +153,23 @@ class PostgresBackend:
         name = "list_sessions"
         if listing.user_id is not None:
             name = "list_user_sessions"
-            values += [listing.user_id, listing.agent_name, listing.agent_name]
+            values += [listing.user_id, listing.agent_name]
         elif listing.agent_name is not None:
             name = "list_agent_sessions"
             values.append(listing.agent_name)
         values.append(listing.limit)
         return self._readers.read(
             listing.tenant,
-            lambda snapshot: list(map(ListedSession._make, snapshot.ask(name, *values))),
+            lambda snapshot: list(map(ListedSession._make, snapshot.ask_in_order(name, *values))),
         )
 
     def sessions_after(self, tenant: str, pk: int, limit: int) -> list[SessionRow]:
         """Return a tenant's sessions with keys above `pk`, by key."""
-        return self._sessions(tenant, "sessions_after", tenant, pk, limit)
-
-    def _sessions(self, tenant: str, name: str, *values: object) -> list[SessionRow]:
         return self._readers.read(
-            tenant, lambda snapshot: list(map(SessionRow._make, snapshot.ask(name, *values)))
+            tenant,
+            lambda snapshot: list(
+                map(SessionRow._make, snapshot.ask_in_order("sessions_after", tenant, pk, limit))
+            ),
         )
 
     def count(self, tenant: str, session_id: str | None = None) -> Stats:
@@ -182,7 +185,7 @@ class PostgresBackend:
     def search(self, wanted: Search) -> list[Found]:
         """Return the messages that fit a query best, indexed or not."""
         return self._readers.read(
-            wanted.tenant, lambda snapshot: searching.search(snapshot, wanted)
+            wanted.tenant, lambda snapshot: searching.search(snapshot, wanted, self._totals)
         )
 
     def check(self) -> list[str]:

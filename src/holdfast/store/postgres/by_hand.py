@@ -14,6 +14,7 @@ from holdfast.store.postgres import migrations
 from holdfast.store.postgres.connections import Address, connect, translating
 from holdfast.store.postgres.migrations import PREPARED, SEQUENCES, TABLES, VERSION
 from holdfast.store.postgres.preparing import newer_schema
+from holdfast.store.postgres.queries import identifier
 from holdfast.store.sources import Sources
 
 
@@ -58,15 +59,15 @@ def by_hand(address: Address, sources: Sources, *, before_only: bool, role: str 
 
 def grants(schema: str, role: str) -> list[str]:
     """Return what lets a role use the store, of one tenant at a time, without owning anything."""
-    name = '"' + role.replace('"', '""') + '"'
-    tables = ", ".join(f"{schema}.{table}" for table in TABLES)
-    sequences = ", ".join(f"{schema}.{sequence}" for sequence in SEQUENCES)
+    to, ours = identifier(role), identifier(schema)
+    tables = ", ".join(f"{ours}.{table}" for table in TABLES)
+    sequences = ", ".join(f"{ours}.{sequence}" for sequence in SEQUENCES)
     return [
-        f"GRANT USAGE ON SCHEMA {schema} TO {name};",
-        f"GRANT SELECT ON {schema}.store TO {name};",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {name};",
-        f"GRANT USAGE, SELECT ON SEQUENCE {sequences} TO {name};",
-        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {name};",
+        f"GRANT USAGE ON SCHEMA {ours} TO {to};",
+        f"GRANT SELECT ON {ours}.store TO {to};",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {to};",
+        f"GRANT USAGE, SELECT ON SEQUENCE {sequences} TO {to};",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {ours} TO {to};",
     ]
 
 
@@ -76,6 +77,7 @@ def _transaction(schema: str, statements: list[str]) -> str:
         "to own the tables,\n"
         "-- for example: psql --set ON_ERROR_STOP=1 --dbname postgresql://... --file this.sql\n\n"
         "BEGIN ISOLATION LEVEL READ COMMITTED;\n\n"
+        f"{migrations.ONLY_OURS};\n\n"
         f"DO $$ BEGIN PERFORM {migrations.lock(schema)}; END $$;"
     )
     return "\n\n".join(each.strip() for each in (begin, *statements, "COMMIT;")) + "\n"
@@ -83,14 +85,15 @@ def _transaction(schema: str, statements: list[str]) -> str:
 
 def _guard(found: SchemaState | None, schema: str) -> str:
     """Return what refuses a schema that is not as it was found."""
+    store = f"{identifier(schema)}.store"
     if found is None:
-        changed = f"to_regclass('{schema}.store') IS NOT NULL"
+        changed = f"to_regclass('{store}') IS NOT NULL"
     else:
         # Of a schema that was not prepared the row may be missing.
         changed = (
             f"(SELECT max(value::integer) FILTER (WHERE name = '{VERSION}') <> {found.version}\n"
             f"              OR max(value::integer) <> {found.prepared}\n"
-            f"         FROM {schema}.store WHERE name IN ('{VERSION}', '{PREPARED}'))"
+            f"         FROM {store} WHERE name IN ('{VERSION}', '{PREPARED}'))"
         )
     return (
         f"DO $$ BEGIN\n"

@@ -43,7 +43,14 @@ LOOK_S = 0.1
 # Of a connection that breaks psycopg also writes a line to stderr, where nobody set up logging.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
-_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_SAYS_WHERE = re.compile(r"connection to server (?:at|on socket) .*? failed: (?:FATAL: )?")
+"""What libpq begins with, after we have said where the store is."""
+
+_SPECIAL = frozenset("\"'\\%$")
+"""What means something within quotes, in a statement's text or in that of a function."""
+
+_MOST_NAME_BYTES = 63
+"""PostgreSQL cuts a longer name short, without a word."""
 
 LEAST_CONNECT_S, MOST_CONNECT_S = 2, 10
 """How long opening a connection may take: half of a call's time, within these bounds."""
@@ -80,11 +87,7 @@ def parse_address(url: str, timeout_s: float) -> Address:
     options = dict(parse_qsl(query, keep_blank_values=True))
     schema = options.pop("schema", "holdfast")
     limit = options.pop("connections", str(CONNECTIONS))
-    if not _SCHEMA.fullmatch(schema):
-        raise ConfigError(
-            f"schema={schema!r} cannot be a schema's name here",
-            hint="use lower-case letters, digits and underscores, at most 63",
-        )
+    _require_schema(schema)
     if not limit.isdecimal() or int(limit) < LEAST_CONNECTIONS:
         raise ConfigError(
             f"connections={limit!r} must be a number from {LEAST_CONNECTIONS} on",
@@ -109,6 +112,21 @@ def parse_address(url: str, timeout_s: float) -> Address:
         wanted.setdefault("target_session_attrs", "read-write")
     location = _without_password(url)
     return Address(make_conninfo("", **wanted), schema, int(limit), location, timeout_s)
+
+
+def _require_schema(name: str) -> None:
+    """Refuse what PostgreSQL keeps for itself, and what could end a quoted name."""
+    hint = "use letters, digits, - and _"
+    if name.startswith("pg_") or name == "information_schema":
+        why = "is PostgreSQL's own: it takes all names that begin with pg_, and information_schema"
+    elif len(name.encode(errors="replace")) > _MOST_NAME_BYTES:
+        why = f"is too long: a schema's name has at most {_MOST_NAME_BYTES} bytes"
+    elif not name or not name.isprintable() or _SPECIAL.intersection(name):
+        why = "cannot be a schema's name"
+        hint += "; not a quote, a backslash, % or $, nor what cannot be printed"
+    else:
+        return
+    raise ConfigError(f"schema={name!r} {why}", hint=hint)
 
 
 def _password(rest: str) -> str:
@@ -192,6 +210,8 @@ def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailabl
     """Tell what a server refuses from a server that does not answer: neither comes with a code."""
     lines = (" ".join(line.split()) for line in str(error).splitlines())
     said = "; ".join(filter(None, lines)).removeprefix("connection failed: ")
+    if len(_SAYS_WHERE.findall(said)) == 1:  # of several hosts each says which it is
+        said = _SAYS_WHERE.sub("", said)
     if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", said):
         return ConfigError(
             f"{address.location} refuses this user: {said}",

@@ -69,6 +69,12 @@ def _server(settings: dict[str, str]) -> Finding:
     if encoding != "UTF8":
         what = f"PostgreSQL {version}, whose database stores text as {encoding}"
         return Finding("server", "problem", what, "create a database with ENCODING 'UTF8'")
+    if settings["transaction_read_only"] == "on":
+        what = (
+            f"PostgreSQL {version}, which may only be read: a standby, or set up so for this role"
+        )
+        hint = "name the primary, or all hosts and target_session_attrs=read-write"
+        return Finding("server", "problem", what, hint)
     return Finding("server", "ok", f"PostgreSQL {version}")
 
 

@@ -1,5 +1,6 @@
--- set_tenant: Whose rows this transaction is about, for row-level security.
-SELECT set_config('holdfast.tenant', %s, true);
+-- set_tenant: Whose rows this transaction is about, for row-level security. All calls are PostgreSQL's.
+SELECT set_config('holdfast.tenant', %s, true),
+       set_config('search_path', 'pg_catalog, pg_temp', true);
 
 -- role: Who this is, and whether row-level security lets this role see every tenant.
 SELECT current_user, NOT row_security_active('holdfast.sessions');
@@ -31,6 +32,11 @@ SELECT count(*) FILTER (WHERE coalesce(backend_type, 'client backend') = 'client
        current_setting('max_connections')::integer
            - current_setting('superuser_reserved_connections')::integer
   FROM pg_stat_activity WHERE pid <> pg_backend_pid();
+
+-- timeouts: What ends our statements, locks and transactions sooner than some milliseconds.
+SELECT name, current_setting(name) FROM pg_settings
+ WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout')
+   AND setting::bigint > 0 AND setting::bigint < %s::bigint ORDER BY 1;
 
 -- blockers: Who, waiting for nobody, has kept others waiting in this database for some seconds.
 SELECT b.pid, a.usename, a.application_name, a.state,

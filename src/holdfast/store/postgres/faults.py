@@ -23,6 +23,8 @@ _GOING_AWAY = (
     errors.ReadOnlySqlTransaction,  # a standby: the address may soon lead to the new primary
 )
 
+_CUT_SHORT = (errors.LockNotAvailable, errors.QueryCanceled, errors.TransactionTimeout)
+
 
 def is_connection_lost(error: BaseException) -> bool:
     """Say whether an error says nothing of the statement, but that nobody answers it."""
@@ -63,10 +65,7 @@ def translated(error: psycopg.Error, location: str) -> HoldfastError:
         )
     if isinstance(error, errors.InsufficientPrivilege):
         return ConfigError(
-            f"{location}: {_words(error)}",
-            code="not_allowed",
-            hint="holdfast store migrate --print-sql prints what the tables' owner has to run, and "
-            "with --role NAME what a role needs to use them",
+            f"{location}: {_words(error)}", code="not_allowed", hint=_what_to_grant(_words(error))
         )
     if isinstance(error, errors.UndefinedTable | errors.UndefinedFunction):
         return ConfigError(
@@ -86,6 +85,15 @@ def translated(error: psycopg.Error, location: str) -> HoldfastError:
             code="cannot_open",
             hint="create the database, or name another one in the URL",
         )
+    if isinstance(
+        error, errors.LockNotAvailable | errors.QueryCanceled | errors.TransactionTimeout
+    ):
+        return Unavailable(
+            f"{location}: {_words(error)}",
+            code="server_timeout",
+            hint="a setting of the server, the database or the role is shorter than that takes: "
+            "ALTER ROLE ... SET statement_timeout = 0, or lock_timeout; calls end by themselves",
+        )
     if is_connection_lost(error):
         return Unavailable(
             f"{location} cannot be reached: {_words(error)}",
@@ -93,6 +101,18 @@ def translated(error: psycopg.Error, location: str) -> HoldfastError:
             hint="check that the server runs and may be reached from here; then try again",
         )
     return Unavailable(f"{location}: {_words(error)}", retryable=may_be_repeated(error))
+
+
+def _what_to_grant(words: str) -> str:
+    if "for database" in words:
+        return (
+            "a role that is to make the schema needs GRANT CREATE ON DATABASE; or let another one "
+            "make it: holdfast store migrate --print-sql prints what that has to run"
+        )
+    return (
+        "holdfast store migrate --print-sql prints what the tables' owner has to run, and with "
+        "--role NAME what a role needs to use them"
+    )
 
 
 def unknown_outcome(error: BaseException, location: str) -> OutcomeUnknown:

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from holdfast.errors import HoldfastError
 from holdfast.store.diagnosis import Finding
-from holdfast.store.postgres.connections import Address, Connection, Connections
+from holdfast.store.postgres.connections import Address, Connection, Connections, translating
 from holdfast.store.postgres.outages import Outage
-from holdfast.store.postgres.queries import in_schema
+from holdfast.store.postgres.queries import identifier, in_schema
 from holdfast.store.postgres.watching import POLL_S, Watcher
 from holdfast.store.statements import named_statements
 
@@ -24,12 +24,13 @@ LISTED = 5
 class Limits(Struct, frozen=True):
     """From where on something deserves a word.
 
-    A share of all connections in use; seconds for which somebody keeps others waiting, or does
-    nothing in an open transaction; dead rows, in number and as a share of a table; entries that the
-    search index lacks.
+    A share of all connections in use; a timeout of the server; seconds for which somebody keeps
+    others waiting, or does nothing in an open transaction; dead rows, in number and as a share of a
+    table; entries that the search index lacks.
     """
 
     connections: float = 0.8
+    timeout_s: float = 5.0
     held_s: float = 1.0
     idle_s: float = 300.0
     dead_rows: int = 10_000
@@ -97,7 +98,7 @@ def of_tables(look: Look) -> Iterator[Finding]:
     kept = f"{dead:,} dead rows: what was deleted or purged stays in the tables until a vacuum"
     if not runs or off:
         which = f"for {', '.join(off)}" if runs else "in this server"
-        hint = f"turn it on, and say VACUUM {look.schema}.messages now"
+        hint = f"turn it on, and say VACUUM {identifier(look.schema)}.messages now"
         yield Finding("vacuum", "problem", f"autovacuum is off {which}; {kept}", hint)
         return
     limits = look.limits
@@ -107,7 +108,8 @@ def of_tables(look: Look) -> Iterator[Finding]:
         if gone > limits.dead_rows and gone > limits.dead_share * (live + gone)
     ]
     if late:
-        hint = f"VACUUM {look.schema}.{late[0]}; an old transaction may keep autovacuum from it"
+        table = f"{identifier(look.schema)}.{late[0]}"
+        hint = f"VACUUM {table}; an old transaction may keep autovacuum from it"
         what = f"vacuum does not keep up with {', '.join(late)}; {kept}"
         yield Finding("vacuum", "warning", what, hint)
     else:
@@ -118,6 +120,7 @@ def of_server(look: Look, address: Address) -> Iterator[Finding]:
     """Yield what is to be said of the other clients of the server, and of the way to it."""
     yield _notifications(address)
     yield _connections(look, address)
+    yield _timeouts(look)
     yield _locks(look)
     yield _transactions(look)
 
@@ -126,7 +129,8 @@ def _notifications(address: Address) -> Finding:
     connections = Connections(address, Outage(time.monotonic, address.timeout_s))
     watcher = Watcher(connections)
     try:
-        watcher.wait(0)
+        with translating(address):
+            watcher.wait(0)
         polls = watcher.polls
     except HoldfastError as error:
         return Finding("notifications", "warning", error.message, error.hint)
@@ -153,6 +157,17 @@ def _connections(look: Look, address: Address) -> Finding:
         )
         return Finding("connections", "warning", what, hint)
     return Finding("connections", "ok", what)
+
+
+def _timeouts(look: Look) -> Finding:
+    found = look.rows("timeouts", int(1000 * look.limits.timeout_s))
+    if not found:
+        return Finding("timeouts", "ok", "the server lets statements take their time")
+    named = ", ".join(f"{name}={value}" for name, value in found)
+    what = f"{named}: a write that waits for another is ended by that, and has to be done again"
+    role, *_ = look.row("role")
+    hint = f"ALTER ROLE {identifier(role)} SET {found[0][0]} = 0; calls have a timeout of their own"
+    return Finding("timeouts", "warning", what, hint)
 
 
 def _locks(look: Look) -> Finding:

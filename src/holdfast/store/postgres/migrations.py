@@ -14,7 +14,7 @@ import psycopg
 from holdfast.errors import ConfigError, Unavailable
 from holdfast.store.backend import SchemaState
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.postgres.queries import in_schema
+from holdfast.store.postgres.queries import identifier, in_schema
 from holdfast.store.schemas import Step, schema_steps
 
 VERSION, PREPARED, IDENTITY = "schema_version", "schema_prepared", "identity"
@@ -22,6 +22,9 @@ TABLES = ("sessions", "messages", "activity", "keys", "waiters", "searched")
 """All tables but `store`: each has its rows' tenant, and is distributed by shard."""
 
 SEQUENCES = ("session_keys", "ranks")
+ONLY_OURS = "SET LOCAL search_path = pg_catalog, pg_temp"
+"""Nothing that somebody has put into `public` is called, however well it fits."""
+
 _LOCK = 0x484F4C44
 
 WAIT_SHARE = 0.9
@@ -80,6 +83,7 @@ def bring_up_to_date(
     with connection.transaction():
         # Each statement has to see what whoever had the lock before has committed.
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        connection.execute(ONLY_OURS)
         _wait_for_lock(connection, schema)
         found = state(connection, schema)
         before = found or SchemaState(0, 0)
@@ -104,6 +108,7 @@ def _wait_for_lock(connection: Connection, schema: str) -> None:
         ) from error
     connection.patience_s = None
     connection.execute("SET LOCAL lock_timeout = 0")
+    connection.execute("SET LOCAL statement_timeout = 0")
 
 
 def lock(schema: str) -> str:
@@ -131,16 +136,17 @@ def script(found: SchemaState, schema: str, *, before_only: bool, identity: str)
 
 def _make(schema: str) -> str:
     # IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
+    name = identifier(schema)
     return (
         f"DO $$ BEGIN\n"
-        f"    IF to_regnamespace('{schema}') IS NULL THEN CREATE SCHEMA {schema}; END IF;\n"
+        f"    IF to_regnamespace('{name}') IS NULL THEN CREATE SCHEMA {name}; END IF;\n"
         f"END $$;"
     )
 
 
 def _put(schema: str, name: str, value: str) -> str:
     return (
-        f"INSERT INTO {schema}.store (name, value) VALUES ('{name}', '{value}')\n"
+        f"INSERT INTO {identifier(schema)}.store (name, value) VALUES ('{name}', '{value}')\n"
         f"    ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
     )
 

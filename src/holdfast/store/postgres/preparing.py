@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 
 from holdfast.errors import ConfigError, NotSupported
 from holdfast.store.backend import Durability, SchemaState
@@ -19,6 +20,7 @@ _SETTINGS = (
     "full_page_writes",
     "synchronous_commit",
     "synchronous_standby_names",
+    "transaction_read_only",
 )
 
 
@@ -61,7 +63,8 @@ def migrate(
 def settings(connection: Connection) -> dict[str, str]:
     """Return the server's settings that our promises stand on."""
     rows = connection.execute(
-        "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", (list(_SETTINGS),)
+        "SELECT name, current_setting(name) FROM pg_catalog.unnest(%s::text[]) AS name",
+        (list(_SETTINGS),),
     )
     return {str(name): str(value) for name, value in rows}
 
@@ -109,8 +112,8 @@ def no_schema(address: Address) -> ConfigError:
     return ConfigError(
         f"there is no schema {address.schema!r} in {address.location}",
         code="no_store",
-        hint=f"make it: holdfast store migrate --store {address.location}; "
-        "with --print-sql that prints what somebody else has to run",
+        hint=f"make it: holdfast store migrate --store {quote(address.location)} "
+        "(with --print-sql it prints what somebody else has to run)",
     )
 
 
@@ -119,7 +122,7 @@ def _old_schema(version: int, address: Address) -> NotSupported:
         f"{address.location} has schema version {version}; "
         f"this Holdfast works with version {migrations.newest()}",
         code="old_schema",
-        hint=f"bring it up to date: holdfast store migrate --store {address.location}",
+        hint=f"bring it up to date: holdfast store migrate --store {quote(address.location)}",
     )
 
 

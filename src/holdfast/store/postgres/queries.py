@@ -6,6 +6,8 @@ import functools
 import re
 from pathlib import Path
 
+from psycopg.sql import Identifier
+
 from holdfast.store.statements import named_statements
 
 _NAME = re.compile(r"\bholdfast\.(?!tenant\b)")
@@ -21,4 +23,10 @@ def queries(schema: str) -> dict[str, str]:
 
 def in_schema(script: str, schema: str) -> str:
     """Return a script that names a schema of ours instead of `holdfast`."""
-    return _NAME.sub(f"{schema}.", script)
+    name = f"{identifier(schema)}."
+    return _NAME.sub(lambda _: name, script)
+
+
+def identifier(name: str) -> str:
+    """Return a name as SQL takes it, also a reserved word or one with blanks."""
+    return Identifier(name).as_string()

@@ -7,9 +7,13 @@ SELECT number, revision, history_revision, interrupted
 SELECT holdfast.append_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
--- still in it, it is undone, so that others get at the rows that it has locked.
+-- still in it, it is undone, so that others get at the rows that it has locked. How long it may wait
+-- is the client's to say, whatever the role or the database has for others. What is called is
+-- PostgreSQL's, whatever somebody has put into `public` that would fit better.
 SELECT set_config('holdfast.tenant', %s, true),
-       set_config('idle_in_transaction_session_timeout', '10s', true);
+       set_config('search_path', 'pg_catalog, pg_temp', true),
+       set_config('idle_in_transaction_session_timeout', '10s', true),
+       set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true);
 
 -- lock_sessions: The sessions of a batch, each locked, in the order that all batches keep.
 SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,
@@ -21,6 +25,14 @@ SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.
            SELECT w.shard, %s, w.id FROM unnest(%s::bigint[], %s::text[]) AS w (shard, id))
  ORDER BY s.id FOR UPDATE;
 
+-- lock_session: The one session of a batch. An engine that spreads rows over machines locks them in
+-- statements that name one shard, and in no others.
+SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,
+       s.created, s.updated, s.rank, s.title, s.user_id, s.agent_name, s.meta, s.labels,
+       s.fence, s.lease_until, s.lease_ttl, s.lease_owner, s.open_turn,
+       s.open_attempt, s.turn_status, s.interrupt_fence
+  FROM holdfast.sessions s WHERE s.shard = %s AND s.tenant = %s AND s.id = %s FOR UPDATE;
+
 -- now: The database's time, in milliseconds.
 SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 
@@ -30,6 +42,12 @@ SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
   JOIN holdfast.sessions s ON s.shard = w.shard AND s.tenant = %s AND s.id = w.id
   JOIN holdfast.keys k ON k.shard = w.shard AND k.session = s.pk
                       AND k.key = w.key AND k.invented = w.invented;
+
+-- recorded_session_keys: The same for one session.
+SELECT s.id, k.key, k.invented, k.kind, k.revision, k.kept, k.turn, k.write
+  FROM holdfast.sessions s
+  JOIN holdfast.keys k ON k.shard = s.shard AND k.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s AND k.key = ANY (%s::text[]);
 
 -- session_keys: What the callers' keys of a session recorded, all of them or one.
 SELECT k.key, k.kind, k.revision, k.kept, k.turn
@@ -138,6 +156,11 @@ SELECT t.session, t.id, t.number, t.expires
  WHERE (s.shard, s.tenant, s.id) IN (
            SELECT w.shard, %s, w.id FROM unnest(%s::bigint[], %s::text[]) AS w (shard, id));
 
+-- waiting_for_session: The same for one session.
+SELECT t.session, t.id, t.number, t.expires
+  FROM holdfast.sessions s JOIN holdfast.waiters t ON t.shard = s.shard AND t.session = s.pk
+ WHERE s.shard = %s AND s.tenant = %s AND s.id = %s;
+
 -- count_waiters: How many wait for a session's turn.
 SELECT count(*)
   FROM holdfast.sessions s JOIN holdfast.waiters w ON w.shard = s.shard AND w.session = s.pk
@@ -216,12 +239,12 @@ SELECT pk, rank, id, title, user_id, agent_name, created, updated,
  WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s)
  ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
--- list_user_sessions: The same for one user, and perhaps one agent.
+-- list_user_sessions: The same for one user, and perhaps one agent, whose index is not to be asked.
 SELECT pk, rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND user_id = %s
-   AND (%s::text IS NULL OR agent_name = %s)
+   AND agent_name IS NOT DISTINCT FROM coalesce(%s::text, agent_name)
  ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
@@ -321,6 +344,9 @@ SELECT set_config('synchronous_commit', 'off', true);
 -- only_indexes: What is small is to be found through indexes, whatever the statistics say.
 SELECT set_config('enable_seqscan', 'off', true);
 
+-- no_sorts: A long list is to be read in the order of its index, whatever the statistics say.
+SELECT set_config('enable_sort', 'off', true);
+
 -- unindexed_entries: Message entries of a session between two revisions.
 SELECT revision, at, convert_to(payload, 'UTF8'), crc
   FROM holdfast.messages
@@ -360,8 +386,8 @@ SELECT m.revision, convert_to(m.payload, 'UTF8'), m.crc
   FROM unnest(%s::bigint[], %s::bigint[]) AS w (shard, revision)
   JOIN holdfast.messages m ON m.shard = w.shard AND m.revision = w.revision;
 
--- count_indexed: How many messages the index has, and how many words they have.
-SELECT coalesce(sum(indexed_messages), 0)::bigint, coalesce(sum(indexed_words), 0)::bigint
+-- count_indexed: How many messages the index has, their words, and of how many sessions they are.
+SELECT coalesce(sum(indexed_messages), 0)::bigint, coalesce(sum(indexed_words), 0)::bigint, count(*)
   FROM holdfast.sessions WHERE tenant = %s AND indexed_messages > 0;
 
 -- count_holding: How many messages in the index have all words of a phrase.

@@ -6,11 +6,18 @@ the rules, on the messages themselves. All of it is one snapshot.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from holdfast.model.search import Found, Said, Search
 from holdfast.rules.search import Match, Scan, matched, said_in
 from holdfast.store.postgres.arrays import integers
 from holdfast.store.postgres.indexing import query_terms
 from holdfast.store.postgres.readers import Snapshot
+
+MANY_SESSIONS = 10_000
+"""From so many on, counting what the index has of them takes about as long as a small search."""
+
+KEPT_S = 10.0
 
 
 def lacking(snapshot: Snapshot) -> int:
@@ -19,13 +26,37 @@ def lacking(snapshot: Snapshot) -> int:
     return int(row[0]) if row else 0
 
 
-def search(snapshot: Snapshot, wanted: Search) -> list[Found]:
+class Totals:
+    """Knows how many messages, and words, a tenant's index has: what fits best depends on it.
+
+    They are counted whenever that is soon done. Of a tenant with many sessions they may be some
+    seconds old: a few messages more or less change no order that anybody would notice.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._known: dict[str, tuple[float, int, int]] = {}
+
+    def of(self, snapshot: Snapshot, holding: Sequence[int]) -> tuple[int, int]:
+        """Return how many messages there are and how many words, no fewer than have a phrase."""
+        tenant, now = snapshot.tenant, self._monotonic_s()
+        until, messages, length = self._known.get(tenant, (now, 0, 0))
+        if until <= now:
+            row = snapshot.ask("count_indexed", tenant).fetchone()
+            messages, length, sessions = row or (0, 0, 0)
+            self._known.pop(tenant, None)
+            if sessions >= MANY_SESSIONS:
+                self._known[tenant] = now + KEPT_S, messages, length
+        least = max(messages, *holding)
+        return least, length * least // max(messages, 1)
+
+
+def search(snapshot: Snapshot, wanted: Search, totals: Totals) -> list[Found]:
     """Return the messages that fit best."""
     scan = Scan(wanted.query)
     matches = _indexed(snapshot, wanted)
-    row = snapshot.ask("count_indexed", wanted.tenant).fetchone()
-    messages, words = row or (0, 0)
-    scan.count_in(messages, words, _holding(snapshot, wanted, matches))
+    holding = _holding(snapshot, wanted, matches)
+    scan.count_in(*totals.of(snapshot, holding), holding)
     scan.matches += matches
     _look_at_the_rest(snapshot, wanted, scan)
     return scan.best(wanted.limit)

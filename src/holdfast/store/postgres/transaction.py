@@ -107,17 +107,8 @@ class Transaction:
         names = {_key_name(stamped) for stamped in batch}
         self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         self._execute("set_tenant", self._tenant)
-        locked = self._execute("lock_sessions", self._tenant, self._shards_of(ids), texts(ids))
-        now = self._execute("now")
-        recorded = self._execute(
-            "recorded_keys",
-            self._shards_of(name[0] for name in names),
-            texts([name[0] for name in names]),
-            texts([name[1] for name in names]),
-            booleans([name[2] for name in names]),
-            self._tenant,
-        )
-        waiting = self._execute("waiting", self._tenant, self._shards_of(ids), texts(ids))
+        ask = self._ask_of_one if len(ids) == 1 else self._ask_of_several
+        locked, now, recorded, waiting = ask(ids, names)
         self._pipeline.sync()
         rows = [SessionRow._make(row) for row in locked.fetchall()]
         (self._now,) = now.fetchone() if self._scripted is None else (self._scripted,)
@@ -129,6 +120,33 @@ class Transaction:
             self._keys[session_id, key, invented] = KeyRow(kind, revision, kept, turn), write
         for session, *ticket in standing:
             self._tickets.setdefault(session, {})[ticket[0]] = Ticket(*ticket)
+
+    def _ask_of_one(self, ids: Sequence[str], names: set[_KeyName]) -> tuple[Any, Any, Any, Any]:
+        """Lock a session, and ask what is known of it, in statements that name its shard."""
+        place = (shard_of(self._tenant, ids[0]), self._tenant, ids[0])
+        return (
+            self._execute("lock_session", *place),
+            self._execute("now"),
+            self._execute("recorded_session_keys", *place, texts([name[1] for name in names])),
+            self._execute("waiting_for_session", *place),
+        )
+
+    def _ask_of_several(
+        self, ids: Sequence[str], names: set[_KeyName]
+    ) -> tuple[Any, Any, Any, Any]:
+        return (
+            self._execute("lock_sessions", self._tenant, self._shards_of(ids), texts(ids)),
+            self._execute("now"),
+            self._execute(
+                "recorded_keys",
+                self._shards_of(name[0] for name in names),
+                texts([name[0] for name in names]),
+                texts([name[1] for name in names]),
+                booleans([name[2] for name in names]),
+                self._tenant,
+            ),
+            self._execute("waiting", self._tenant, self._shards_of(ids), texts(ids)),
+        )
 
     def _know(self, row: SessionRow) -> None:
         self._sessions[row.id] = row

@@ -19,6 +19,7 @@ import psycopg
 
 from holdfast.errors import Unavailable
 from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.store.postgres.queries import identifier
 
 NOTIFY_S = 0.01
 """Commits that follow each other faster are told together."""
@@ -41,7 +42,7 @@ class Watcher:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._channel = f"{connections.address.schema}_news"
+        self._channel = _channel(connections)
         self._held = ExitStack()
         self._connection: Connection | None = None
         self._waits = False
@@ -176,6 +177,11 @@ class Watcher:
         return False
 
 
+def _channel(connections: Connections) -> str:
+    """Return the name under which a store's news are told; PostgreSQL cuts a long one short."""
+    return identifier(f"{connections.address.schema}_news")
+
+
 class Notifier:
     """Tells other processes that this one has committed, on a thread of its own.
 
@@ -186,11 +192,7 @@ class Notifier:
     def __init__(self, connections: Connections, chore: Callable[[Connection], bool]) -> None:
         self._connections = connections
         self._chore = chore
-        # A notification is a transaction of its own, which need not wait for the disk.
-        self._statement = (
-            "BEGIN; SET LOCAL synchronous_commit = off; "
-            f"NOTIFY {connections.address.schema}_news{{}}; COMMIT"
-        )
+        self._channel = _channel(connections)
         self._start_fresh()
 
     def _start_fresh(self) -> None:
@@ -246,6 +248,11 @@ class Notifier:
             # Whoever cannot be told reads again when its own wait is over.
             with suppress(Exception), self._connections.lend() as connection:
                 if due:
-                    connection.execute(self._statement.format(f", '{STOP}'" if stop else ""))
+                    connection.execute(self._notification(stop=stop))
                 more = self._chore(connection)
             time.sleep(NOTIFY_S)
+
+    def _notification(self, *, stop: bool) -> str:
+        # A transaction of its own, which need not wait for the disk.
+        what = f"{self._channel}, '{STOP}'" if stop else self._channel
+        return f"BEGIN; SET LOCAL synchronous_commit = off; NOTIFY {what}; COMMIT"
