@@ -7,6 +7,7 @@ the server had done. Only when nobody answers for as long as a call may take is 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.write import Write, WriteKind
 from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
-from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.store.postgres.connections import ALL_IN_USE, Connection, Connections
 from holdfast.store.postgres.indexing import fill
 from holdfast.store.postgres.outages import PAUSE_S
 from holdfast.store.postgres.plain import (
@@ -37,15 +38,22 @@ RACES = 10
 """How often a transaction is tried that others, who ran beside it, caused to be undone."""
 
 
+class _Held(threading.local):
+    """What a thread holds that was let in to write."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.loan = ExitStack()
+
+
 class Writer:
-    """Does batches of writes, each write once."""
+    """Does batches of writes, each write once; each thread its own, on a connection of its own."""
 
     def __init__(self, connections: Connections, sources: Sources) -> None:
         self._connections = connections
         self._sources = sources
         self._address = connections.address
-        self._held = ExitStack()
-        self._connection: Connection | None = None
+        self._held = _Held()
 
     def begin(self, *, wait: bool) -> bool:
         """Get hold of a connection; false if the server does not answer, but may do so soon."""
@@ -53,6 +61,8 @@ class Writer:
         try:
             self._connect()
         except Unavailable as error:
+            if error.code == ALL_IN_USE:
+                return False  # the other batch goes on meanwhile
             self._connections.outage.note(error)
             if wait:
                 time.sleep(PAUSE_S)
@@ -61,8 +71,8 @@ class Writer:
 
     def finish(self) -> None:
         """Let go of the connection."""
-        self._connection = None
-        self._held.close()
+        self._held.connection = None
+        self._held.loan.close()
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes, those of one session in their order; all durable when this returns."""
@@ -73,7 +83,7 @@ class Writer:
         refused = True  # each time until now: nothing of what is left was written
         while True:
             try:
-                self._commit(self._connection or self._connect(), batch)
+                self._commit(self._held.connection or self._connect(), batch)
                 return batch.outcomes()
             except Unavailable as error:
                 failure: Exception = error
@@ -102,8 +112,9 @@ class Writer:
         return error
 
     def _connect(self) -> Connection:
-        self._connection = self._held.enter_context(self._connections.lend(to_write=True))
-        return self._connection
+        held = self._held
+        held.connection = held.loan.enter_context(self._connections.lend(to_write=True))
+        return held.connection
 
     def _commit(self, connection: Connection, batch: _Batch) -> None:
         for tenant, open_ones in batch.by_tenant():
