@@ -140,6 +140,9 @@ class Connection(psycopg.Connection[TupleRow]):
 
     patience_s: float | None = None
     used_at = 0.0
+    asked = False
+    prepared: set[bytes] | None = None
+    """The statements that it has prepared; none where sessions are lent by the transaction."""
 
     def __del__(self, _: Any = None, /) -> None:
         """Close what Ctrl-C made somebody lose."""

@@ -19,6 +19,7 @@ from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.write import Write, WriteKind
 from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
+from holdfast.store.postgres.calls import call, number_in, numbers_in, truth_in
 from holdfast.store.postgres.connections import ALL_IN_USE, Connection, Connections
 from holdfast.store.postgres.indexing import fill
 from holdfast.store.postgres.outages import PAUSE_S
@@ -29,7 +30,7 @@ from holdfast.store.postgres.plain import (
     lone_parameters,
     parameters,
 )
-from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.queries import calls
 from holdfast.store.postgres.transaction import Raced, Transaction
 from holdfast.store.sources import Sources
 
@@ -156,13 +157,16 @@ class Writer:
         self, connection: Connection, tenant: str, appends: Sequence[Append]
     ) -> list[tuple[int, int, int, bool]]:
         """Return each append that was done: its number, revisions, whether its turn is to stop."""
+        known = calls(self._address.schema)
         if len(appends) == 1 and appends[0].is_lone():
-            values = lone_parameters(tenant, self._now(), appends[0])
-            row = connection.execute(self._statement("append"), values, binary=True).fetchone()
-            if row and row[0] is not None:
-                return [(1, row[0], row[0], False)]
-        values = parameters(tenant, self._now(), appends)
-        return connection.execute(self._statement("commit"), values, binary=True).fetchall()
+            found = call(
+                connection, known["append"], lone_parameters(tenant, self._now(), appends[0])
+            )
+            revision = number_in(found, 0, 0)
+            if revision is not None:
+                return [(1, revision, revision, False)]
+        found = call(connection, known["commit"], parameters(tenant, self._now(), appends))
+        return [(*numbers_in(found, row), truth_in(found, row, 3)) for row in range(found.ntuples)]
 
     def _decide(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
@@ -217,9 +221,6 @@ class Writer:
                 for stamped, outcome in decided:
                     batch.settle(stamped, outcome)
                 return
-
-    def _statement(self, name: str) -> str:
-        return queries(self._address.schema)[name]
 
     def _now(self) -> int | None:
         return None if self._sources.real_time else self._sources.now_ms()
