@@ -31,6 +31,7 @@ from holdfast.store.lanes import (
     Hold,
     Lane,
     enough,
+    free_beside,
     is_in_flight,
     may_take,
     place_of,
@@ -273,15 +274,13 @@ class Engine:
         """Take a lane for one write, if it need not wait for others and they not for it."""
         with self._lock:
             self._require_open()
-            lane = self._lane_of(None)
-            place = place_of(write)
-            if lane is None or self._queue or self._forking is not None:
+            if self._queue or self._forking is not None:
                 return False
-            if enough(self._lanes) > 1 or is_in_flight(place, self._lanes):
+            place, thread = place_of(write), threading.get_ident()
+            lane = free_beside(self._lanes, place, thread)
+            if lane is None:
                 return False
-            if self._is_in_own_commit():
-                return False
-            lane.hold = Hold(ticket, threading.get_ident(), (place,))
+            lane.hold = Hold(ticket, thread, (place,))
             return True
 
     def _give_lane_back(self, ticket: object) -> None:

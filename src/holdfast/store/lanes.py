@@ -19,6 +19,9 @@ from holdfast.store.pending import AnyPending, State
 
 COMMITTER = "the committer"
 
+FEW = 3
+"""Beside more writes than that a single one is not worth a batch of its own."""
+
 Place: TypeAlias = tuple[str, str]
 """A tenant and a session. What concerns a whole tenant names no session, and has one as well."""
 
@@ -78,6 +81,18 @@ def enough(lanes: Sequence[Lane]) -> int:
     If nothing is in flight, each is: whoever waited then would be waited for by nobody.
     """
     return max(1, *(len(lane.places) // 2 for lane in lanes))
+
+
+def free_beside(lanes: Sequence[Lane], place: Place, thread: int) -> Lane | None:
+    """Return a free lane that one write of a thread may take at once, or `None`."""
+    free = None
+    for lane in lanes:
+        hold = lane.hold
+        if hold is FREE:
+            free = lane
+        elif hold.thread == thread or place in hold.places or len(hold.places) > FEW:
+            return None
+    return free
 
 
 def take_batch(queue: deque[AnyPending], most: int, lanes: Sequence[Lane]) -> list[AnyPending]:

@@ -8,7 +8,7 @@ not hold it does nothing: then the rules decide, as they decide about every othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -154,10 +154,13 @@ def _lease(write: Write) -> tuple[Token, str] | None:
     return (write.turn.token, write.turn.turn) if isinstance(write.turn, Holding) else None
 
 
-def gathered(batch: Sequence[Stamped]) -> tuple[list[Append], list[Stamped]]:
+def gathered(
+    batch: Sequence[Stamped], decided: Container[str] = ()
+) -> tuple[list[Append], list[Stamped]]:
     """Return what a batch appends, session by session, and the writes that are left.
 
-    Of a session's writes, those that are left come after those that are not.
+    Of a session's writes, those that are left come after those that are not. What the rules have
+    `decided` before, by the ids of its writes, is left to them again.
     """
     appends: dict[str, Append] = {}
     rest: list[Stamped] = []
@@ -165,7 +168,8 @@ def gathered(batch: Sequence[Stamped]) -> tuple[list[Append], list[Stamped]]:
     for stamped in batch:
         session_id = stamped.write.session_id
         append = appends.get(session_id) or Append()
-        if session_id not in stopped and append.takes(stamped.write):
+        known = session_id in stopped or stamped.id in decided
+        if not known and append.takes(stamped.write):
             append.take(stamped)
             appends[session_id] = append
         else:

@@ -122,7 +122,8 @@ class Writer:
             for stamped in open_ones:
                 if stamped.write.kind is WriteKind.INDEX:
                     batch.settle(stamped, self._index(connection, tenant))
-            appends, rest = gathered([s for s in open_ones if s.write.kind is not WriteKind.INDEX])
+            others = [s for s in open_ones if s.write.kind is not WriteKind.INDEX]
+            appends, rest = gathered(others, batch.decided)
             if appends:
                 rest = _in_order(open_ones, rest + self._append(connection, tenant, appends, batch))
             if rest:
