@@ -9,12 +9,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from holdfast import AsyncSessionStore, SessionStore
 from holdfast.errors import OutcomeUnknown, Unavailable
+from holdfast.model.commit import Commit
 from holdfast.model.write import Write
 from holdfast.store.backend import Outcome
 from holdfast.store.engine import Engine
@@ -127,35 +128,18 @@ def test_a_sessions_writes_keep_their_order(backend: TwoLanes, engine: Engine, s
     assert backend.most == 2
 
 
-def test_two_lone_callers_commit_on_their_own_threads(
-    backend: TwoLanes, store: SessionStore
-) -> None:
-    """Beside one lone caller another one pays no hand-over either."""
-    backend.shut.add("a")
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(store.add_user_message, "a", "x")
-        backend.wait_for("a")
-        before = threading.active_count()
-        store.add_user_message("b", "x")
-        assert threading.active_count() == before
-        assert not first.done()
-        backend.open_gates()
-        first.result()
-
-
-def test_a_session_in_flight_holds_nobody_else_up(
+def test_a_session_in_flight_lets_others_past(
     backend: TwoLanes, store: SessionStore, engine: Engine
 ) -> None:
     """Its later writes wait in their place, and those of other sessions go past them."""
     backend.shut.add("slow")
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(10) as pool:
         first = pool.submit(store.add_user_message, "slow", "1")
         backend.wait_for("slow")
         second = pool.submit(store.add_user_message, "slow", "2")
         _until(lambda: len(engine._queue) == 1)
-        others = [pool.submit(store.add_user_message, f"s{n}", "x") for n in range(2)]
-        for other in others:
-            other.result(10)
+        others = [pool.submit(store.add_user_message, f"s{n}", "x") for n in range(8)]
+        _until(lambda: sum(other.done() for other in others) >= 7)  # one is too few by itself
         assert not second.done()
         backend.open_gates()
         first.result()
@@ -164,47 +148,53 @@ def test_a_session_in_flight_holds_nobody_else_up(
     assert backend.met == []
 
 
-def test_few_wait_for_more_beside_a_large_batch(
-    backend: TwoLanes, store: SessionStore, engine: Engine
-) -> None:
-    """A batch of one beside a batch of many would cost as much: half as many go together."""
-    backend.shut |= {"first", "m0"}
-    with ThreadPoolExecutor(40) as pool:
-        sent = [pool.submit(store.add_user_message, "first", "x")]
+def test_few_wait_for_more(backend: TwoLanes, store: SessionStore, engine: Engine) -> None:
+    """Beside a batch in flight single writes do not become batches of their own."""
+    backend.shut |= {"first"}
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(store.add_user_message, "first", "x")
         backend.wait_for("first")
-        backend.shut |= {"second"}
-        sent += [pool.submit(store.add_user_message, "second", "x")]
-        backend.wait_for("second")
-        sent += [pool.submit(store.add_user_message, f"m{n}", "x") for n in range(10)]
-        _until(lambda: len(engine._queue) == 10)
-        with backend.change:
-            backend.shut -= {"first"}
-            backend.change.notify_all()
-        backend.wait_for("m0")
-        with backend.change:
-            backend.shut -= {"second"}
-            backend.change.notify_all()
-        sent[1].result(10)
-        few = [pool.submit(store.add_user_message, f"few{n}", "x") for n in range(4)]
-        _until(lambda: len(engine._queue) == 4)
+        few = [pool.submit(store.add_user_message, f"few{n}", "x") for n in range(7)]
+        _until(lambda: len(engine._queue) == 7)
         assert not any(one.done() for one in few)
-        few.append(pool.submit(store.add_user_message, "few4", "x"))
+        few.append(pool.submit(store.add_user_message, "few7", "x"))
         for one in few:
             one.result(10)
-        assert not sent[-1].done()
+        assert not first.done()
         backend.open_gates()
-        for one in sent:
-            one.result(10)
-    (together,) = (batch for batch in backend.batches if "few0" in batch)
-    assert sorted(together) == [f"few{n}" for n in range(5)]
+        first.result(10)
+    assert sorted(backend.batches[1]) == [f"few{n}" for n in range(8)]
+
+
+def test_many_share_the_lanes(backend: TwoLanes, engine: Engine) -> None:
+    """A crowd that comes at once goes in two batches: one is worked on while the other is made."""
+
+    async def run() -> None:
+        face = AsyncSessionStore(engine, "default", Sources(), 10)
+        backend.shut |= {"first", "s0", "s39"}
+        first = asyncio.create_task(face.add_user_message("first", "x"))
+        await asyncio.to_thread(backend.wait_for, "first")
+        with engine._lock:  # so that they are there when somebody looks
+            crowd = [asyncio.create_task(face.add_user_message(f"s{n}", "x")) for n in range(40)]
+            await asyncio.sleep(0)
+        await asyncio.to_thread(backend.wait_for, "s0")
+        with backend.change:
+            backend.shut.remove("first")
+            backend.change.notify_all()
+        await first
+        await asyncio.to_thread(backend.wait_for, "s0", "s39")
+        backend.open_gates()
+        await asyncio.gather(*crowd)
+
+    asyncio.run(run())
+    assert backend.most == 2
+    assert backend.met == []
 
 
 def test_closing_waits_for_both(backend: TwoLanes, store: SessionStore, engine: Engine) -> None:
     """Close drains: what is in flight on either lane, and what is queued behind it."""
-    backend.shut |= {"a", "b"}
-    with ThreadPoolExecutor(8) as pool:
-        sent = [pool.submit(store.add_user_message, name, "1") for name in "ab"]
-        backend.wait_for("a", "b")
+    with ThreadPoolExecutor(20) as pool:
+        sent = _on_both_lanes(backend, store, pool)
         sent += [pool.submit(store.add_user_message, name, "2") for name in "abc"]
         _until(lambda: len(engine._queue) == 3)
         closing = pool.submit(store.close)
@@ -245,6 +235,7 @@ def test_cancelled_tasks_are_told_the_truth(backend: TwoLanes, engine: Engine) -
         backend.shut |= {"a", "b"}
         flying = [asyncio.create_task(face.add_user_message("a", "1"))]
         await asyncio.to_thread(backend.wait_for, "a")
+        flying += [asyncio.create_task(face.add_user_message(f"b{n}", "1")) for n in range(7)]
         flying.append(asyncio.create_task(face.add_user_message("b", "1")))
         await asyncio.to_thread(backend.wait_for, "b")
         queued = asyncio.create_task(face.add_user_message("a", "2"))
@@ -268,12 +259,14 @@ def test_a_failure_is_its_own_batchs(
 ) -> None:
     """A batch that fails as a whole says nothing about the one beside it."""
     backend.shut |= {"a"}
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(9) as pool:
         first = pool.submit(store.add_user_message, "a", "x")
         backend.wait_for("a")
         backend.failure = OutcomeUnknown("the server did not answer")
-        with pytest.raises(OutcomeUnknown):
-            store.add_user_message("b", "x")
+        others = [pool.submit(store.add_user_message, f"b{n}", "x") for n in range(8)]
+        for other in others:
+            with pytest.raises(OutcomeUnknown):
+                other.result(10)
         backend.failure = None
         backend.open_gates()
         assert first.result().revision > 0
@@ -300,10 +293,8 @@ def test_a_finalizer_cannot_write_on_the_other_lane(
 
 def test_forking_waits_for_both(backend: TwoLanes, store: SessionStore, engine: Engine) -> None:
     """No batch is in flight while the process forks, and both lanes go on after it."""
-    backend.shut |= {"a", "b"}
-    with ThreadPoolExecutor(5) as pool:
-        sent = [pool.submit(store.add_user_message, name, "x") for name in "ab"]
-        backend.wait_for("a", "b")
+    with ThreadPoolExecutor(20) as pool:
+        sent = _on_both_lanes(backend, store, pool)
         forking = pool.submit(engine.before_fork)
         _until(lambda: engine._forking is not None)
         sent += [pool.submit(store.add_user_message, "c", "x")]
@@ -315,6 +306,19 @@ def test_forking_waits_for_both(backend: TwoLanes, store: SessionStore, engine: 
         engine.after_fork_in_parent()
         for one in sent:
             one.result(10)
+
+
+def _on_both_lanes(
+    backend: TwoLanes, store: SessionStore, pool: ThreadPoolExecutor
+) -> list[Future[Commit]]:
+    """Have a batch in flight on each lane, with the session `a` in one and `b` in the other."""
+    backend.shut |= {"a", "b"}
+    sent = [pool.submit(store.add_user_message, "a", "1")]
+    backend.wait_for("a")
+    names = ["b", *(f"b{n}" for n in range(7))]
+    sent += [pool.submit(store.add_user_message, name, "1") for name in names]
+    backend.wait_for("a", "b")
+    return sent
 
 
 def _until(condition: Callable[[], bool]) -> None:

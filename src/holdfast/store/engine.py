@@ -1,7 +1,7 @@
 """Batches: callers that write at the same time share one durable commit.
 
 The right to commit is a lane: most backends have one, some let two batches be in flight (`lanes`).
-A caller that finds a lane free, and nobody in line, commits at once, on its own thread. Others
+A caller that finds nobody committing does so at once, on its own thread. Others
 queue; whoever gives a lane back while they wait hands it to the lane's committer thread, which
 commits the queue batch by batch until it is empty. So one caller pays no hand-over, and a thousand
 share one fsync. This is the only place that knows threads.
@@ -31,10 +31,10 @@ from holdfast.store.lanes import (
     Hold,
     Lane,
     enough,
-    free_beside,
     is_in_flight,
     may_take,
     place_of,
+    share,
     take_batch,
 )
 from holdfast.store.news import News
@@ -271,16 +271,12 @@ class Engine:
         return all(lane.holder is None for lane in self._lanes)
 
     def _take_lane(self, ticket: object, write: Write) -> bool:
-        """Take a lane for one write, if it need not wait for others and they not for it."""
+        """Take a lane for one write, if nobody is committing."""
         with self._lock:
             self._require_open()
-            if self._queue or self._forking is not None:
+            if self._queue or self._forking is not None or not self._is_idle():
                 return False
-            place, thread = place_of(write), threading.get_ident()
-            lane = free_beside(self._lanes, place, thread)
-            if lane is None:
-                return False
-            lane.hold = Hold(ticket, thread, (place,))
+            self._lanes[0].hold = Hold(ticket, threading.get_ident(), (place_of(write),))
             return True
 
     def _give_lane_back(self, ticket: object) -> None:
@@ -467,7 +463,8 @@ class Engine:
 
     def _take_batch(self, lane: Lane) -> list[AnyPending]:
         with self._lock:
-            batch = take_batch(self._queue, MAX_BATCH, self._lanes)
+            most = min(MAX_BATCH, share(len(self._queue), self._lanes))
+            batch = take_batch(self._queue, most, self._lanes)
             places = {place_of(pending.write) for pending in batch}
             lane.hold = Hold(COMMITTER, threading.get_ident(), places)
             self._call_committer()  # there may be another batch's worth left

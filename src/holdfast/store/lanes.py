@@ -19,8 +19,8 @@ from holdfast.store.pending import AnyPending, State
 
 COMMITTER = "the committer"
 
-FEW = 3
-"""Beside more writes than that a single one is not worth a batch of its own."""
+MANY = 16
+"""So many are worth two batches."""
 
 Place: TypeAlias = tuple[str, str]
 """A tenant and a session. What concerns a whole tenant names no session, and has one as well."""
@@ -76,23 +76,22 @@ def is_in_flight(place: Place, lanes: Sequence[Lane]) -> bool:
 
 
 def enough(lanes: Sequence[Lane]) -> int:
-    """Return how many writes are worth a batch: beside a large one, few had better wait for more.
+    """Return how many writes are worth a batch: beside another one, few had better wait for more.
 
     If nothing is in flight, each is: whoever waited then would be waited for by nobody.
     """
-    return max(1, *(len(lane.places) // 2 for lane in lanes))
+    most = max(len(lane.places) for lane in lanes)
+    return max(MANY // 2, most // 2) if most else 1
 
 
-def free_beside(lanes: Sequence[Lane], place: Place, thread: int) -> Lane | None:
-    """Return a free lane that one write of a thread may take at once, or `None`."""
-    free = None
-    for lane in lanes:
-        hold = lane.hold
-        if hold is FREE:
-            free = lane
-        elif hold.thread == thread or place in hold.places or len(hold.places) > FEW:
-            return None
-    return free
+def share(waiting: int, lanes: Sequence[Lane]) -> int:
+    """Return how many of those that wait one batch had better take, if its lane is held already.
+
+    Many are shared with the lanes that are free: while the server works on some, the callers of the
+    others go on.
+    """
+    free = sum(lane.hold is FREE for lane in lanes)
+    return waiting if waiting < MANY else -(-waiting // (1 + free))
 
 
 def take_batch(queue: deque[AnyPending], most: int, lanes: Sequence[Lane]) -> list[AnyPending]:
