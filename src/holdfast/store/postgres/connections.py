@@ -36,9 +36,6 @@ LEAST_CONNECTIONS = 3
 WRITERS = 2
 """So many of a process's batches are in flight at a time, if there is a connection to spare."""
 
-ALL_IN_USE = "connections"
-"""The code of the error that says so."""
-
 SPARE_S = 0.05
 """So long whoever writes beside another batch waits for a connection: that one goes on anyway."""
 
@@ -300,7 +297,7 @@ class Connections:
                     raise Unavailable(
                         f"all {self.address.connections} connections to {self.address.location} "
                         "are in use",
-                        code=ALL_IN_USE,
+                        code="connections",
                         hint="read less at a time, or allow more with connections= in the URL",
                     )
                 self._change.wait(min(left_s, LOOK_S))

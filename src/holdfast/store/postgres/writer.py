@@ -20,7 +20,7 @@ from holdfast.model.write import Write, WriteKind
 from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
 from holdfast.store.postgres.calls import call, number_in, numbers_in, truth_in
-from holdfast.store.postgres.connections import ALL_IN_USE, Connection, Connections
+from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.indexing import fill
 from holdfast.store.postgres.outages import PAUSE_S
 from holdfast.store.postgres.plain import (
@@ -62,7 +62,7 @@ class Writer:
         try:
             self._connect()
         except Unavailable as error:
-            if error.code == ALL_IN_USE:
+            if error.code == "connections":
                 return False  # the other batch goes on meanwhile
             self._connections.outage.note(error)
             if wait:
