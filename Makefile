@@ -12,6 +12,9 @@ CODE = $(wildcard src tests scripts benchmarks)
 CHECKS := check-format check-lint check-types check-floors check-sync-face check-sizes \
 	check-bare-import check-cli-reference check-docs
 
+# Two processes share the tests, a file or a class at a time. For one: make test ARGS="-n 0"
+SIDE_BY_SIDE := -n logical --maxprocesses 2 --dist loadscope --no-loadscope-reorder
+
 # The theme's advertisement for its successor is not a warning about our pages.
 export NO_MKDOCS_2_WARNING := 1
 
@@ -39,7 +42,7 @@ demo: $(READY) ## kill, race and rewrite against a real store, and count what is
 	@$(BIN)/holdfast demo $(ARGS)
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(CHECKS) ## everything that needs no test run: format, lint, types, floors, freshness
 	@echo "all checks passed"

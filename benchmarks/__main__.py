@@ -28,8 +28,10 @@ from benchmarks.postgres import Competition
 from benchmarks.report import Result, disk_spread, json_text, markdown, terminal_table, write_into
 from benchmarks.standings import (
     server_markdown,
+    server_summary_markdown,
     standings_json,
     standings_markdown,
+    summary_markdown,
     terminal_server_table,
     terminal_tables,
     uses_markdown,
@@ -48,7 +50,9 @@ WIDE = 160
 STEADY = 1.5
 QUICK_SHARE = 0.25
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +78,11 @@ README = Path(__file__).parent.parent / "README.md"
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where the files are made: the disk that is measured. By default this checkout's.",
 )
-@click.option("--write-readme", is_flag=True, help="Put the table into README.md.")
+@click.option(
+    "--write-readme",
+    is_flag=True,
+    help="Put the figures into docs/explanation/benchmarks.md, and a summary into README.md.",
+)
 def main(
     *,
     quick: bool,
@@ -87,7 +95,7 @@ def main(
     """Measure, show the figures, and write them into benchmarks/results."""
     is_partial = quick or bool(names or peers)
     if write_readme and is_partial:
-        raise click.UsageError("only a full run's figures go into README.md")
+        raise click.UsageError("only a full run's figures go into the docs")
     console = Console(stderr=True)
     comparison = Comparison(_chosen(PEERS, peers), say=console.print)
     competition = Competition(_chosen(SERVER_PEERS, peers), say=console.print)
@@ -111,20 +119,19 @@ def main(
     kind = "partial" if is_partial else "latest"
     picture = RESULTS / ("partial.svg" if is_partial else "peers.svg")
     tables = [markdown(results, about)]
-    readme = list(tables)
+    summary = []
     contenders = comparison.contenders if not names or COMPARISON in names else []
     if contenders:
         for table in terminal_tables(contenders):
             screen.print(table)
         write_picture(contenders, picture)
-        tables += [standings_markdown(contenders, picture.name), uses_markdown(contenders)]
-        readme.append(standings_markdown(contenders, f"benchmarks/results/{picture.name}"))
+        tables += [standings_markdown(contenders), uses_markdown(contenders)]
+        summary.append(summary_markdown(contenders, f"benchmarks/results/{picture.name}"))
     rivals = competition.contenders if competition.server else []
     if rivals:
         screen.print(terminal_server_table(rivals))
-        on_a_server = server_markdown(rivals, competition.server)
-        tables += [on_a_server, uses_markdown(rivals)]
-        readme.append(on_a_server)
+        tables += [server_markdown(rivals, competition.server), uses_markdown(rivals)]
+        summary.append(server_summary_markdown(rivals))
     failures = comparison.failures | competition.failures
     for title, failure in failures.items():
         console.print(f"{title} failed: {failure}", markup=False)
@@ -133,7 +140,8 @@ def main(
     (RESULTS / f"{kind}.md").write_text("\n".join(tables), "utf-8")
     console.print(f"written: benchmarks/results/{kind}.json and {kind}.md")
     if write_readme:
-        write_into(README, "\n".join(readme))
+        write_into(README, "\n".join(summary))
+        write_into(PAGE, "\n".join(tables))
     sys.exit(0 if len(results) == len(chosen) and not failures else 1)
 
 

@@ -28,14 +28,19 @@ class Column:
 
     def cell(self, each: Contender) -> str:
         """Return the median of the rounds with their spread."""
+        values = each.values(self.key)
+        if self.call in each.lacks or not values:
+            return self.middle(each)
+        low, high = number(min(values)), number(max(values))
+        spread = "" if low == high else f" ({low}-{high})"
+        return f"{self.middle(each)}{spread}"
+
+    def middle(self, each: Contender) -> str:
+        """Return the median of the rounds alone."""
         if self.call in each.lacks:
             return NONE
         values = each.values(self.key)
-        if not values:
-            return FAILED
-        low, high = number(min(values)), number(max(values))
-        spread = "" if low == high else f" ({low}-{high})"
-        return f"{number(median(values))}{self.unit}{spread}"
+        return f"{number(median(values))}{self.unit}" if values else FAILED
 
 
 ONE_CALLER = (
@@ -72,6 +77,13 @@ TABLES = {
     f"{PROCESSES} processes add to one session": STORM,
     f"{REWRITTEN:,} messages are replaced under two readers": REWRITING,
 }
+SUMMARY = (
+    Column(f"one caller at {LENGTHS[-1]:,} messages, x raw", f"append_{LENGTHS[-1]}"),
+    Column(f"read {LENGTHS[-1]:,} messages, ms", "read_ms"),
+    Column(f"{PROCESSES} processes: turns refused", "storm_refused"),
+    Column("messages lost", "storm_lost"),
+    Column("reads that saw nothing during a rewrite", "reads_empty", " %", call=REPLACE),
+)
 ON_A_SERVER = (
     Column("one caller, x raw", "one"),
     *(
@@ -131,10 +143,31 @@ def server_markdown(contenders: Sequence[Contender], server: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def standings_markdown(contenders: Sequence[Contender], picture: str) -> str:
-    """Return the tables and a reference to the picture, for a page that finds it there."""
-    lines = [f"![{PICTURE}]({picture})", ""]
-    lines += _who(contenders)
+def summary_markdown(contenders: Sequence[Contender], picture: str) -> str:
+    """Return one table of what matters most, and the picture, for a page that finds it there."""
+    rows = [
+        (
+            each.title,
+            str(each.facts.get("durability", FAILED)),
+            *(column.middle(each) for column in SUMMARY),
+        )
+        for each in contenders
+    ]
+    lines = _table(("store", "durability", *(column.heading for column in SUMMARY)), rows, "---:")
+    lines += ["", f"![{PICTURE}]({picture})", *_failed(contenders)]
+    return "\n".join(lines) + "\n"
+
+
+def server_summary_markdown(contenders: Sequence[Contender]) -> str:
+    """Return the same of stores on one PostgreSQL server."""
+    rows = [(each.title, *(column.middle(each) for column in ON_A_SERVER)) for each in contenders]
+    headings = (SERVER_TITLE.lower(), *(column.heading for column in ON_A_SERVER))
+    return "\n".join([*_table(headings, rows, "---:"), *_failed(contenders)]) + "\n"
+
+
+def standings_markdown(contenders: Sequence[Contender]) -> str:
+    """Return the tables."""
+    lines = _who(contenders)
     for title, columns in TABLES.items():
         rows = [(each.title, *(column.cell(each) for column in columns)) for each in contenders]
         lines += ["", f"**{title}**", ""]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,29 @@ from hypothesis import settings
 
 import holdfast
 from holdfast.testing.postgres import Server
+from tests.alone import admitted
 
 # The same examples every time, and no judgement of speed: a machine may be busy with other things.
 settings.register_profile("holdfast", derandomize=True, database=None, deadline=None)
 settings.load_profile("holdfast")
 
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts and stops.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the conformance suite last: of its many small parts each process takes as it is free."""
+    items.sort(key=lambda item: item.path.name == "test_conformance.py")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # first, so that no test's timeout counts the wait
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
+    """Let no test run beside one that is marked `alone`."""
+    with admitted(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

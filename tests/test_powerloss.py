@@ -44,11 +44,10 @@ OLD, NEW = b"o" * 8192, b"N" * 8192
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An empty folder to start crash states in."""
-    made = tmp_path / "states"
-    made.mkdir()
-    return made
+def folder() -> Iterator[Path]:
+    """An empty folder to start crash states in: as in a campaign, in memory where there is some."""
+    with campaign._memory() as made:
+        yield made
 
 
 def recorded(path: Path, setting: Setting = Setting.WAL, seed: int = 1) -> Recording:
@@ -417,28 +416,30 @@ def test_no_state_counts_twice(tmp_path: Path) -> None:
     assert len(different) == len(states) == 600
 
 
-def test_a_store_goes_on_from_what_a_failure_left(folder: Path) -> None:
+def test_a_store_goes_on_from_what_a_failure_left(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
     """The second life begins with a crash state, and its recovery is failed in as well."""
-    first = run_job(Job(11, Setting.WAL, 1_000), folder)
-    both = run_job(Job(11, Setting.WAL, 1_050), folder)
+    monkeypatch.setattr(campaign, "STATES_PER_LIFE", 200)
+    first = run_job(Job(11, Setting.WAL, 200), folder)
+    both = run_job(Job(11, Setting.WAL, 250), folder)
     assert (first.recordings, both.recordings) == (1, 2)
     assert (first.broken, both.broken) == (0, 0)
-    assert both.states == 1_050
+    assert both.states == 250
     assert list(folder.iterdir()) == []
 
 
-def test_whoever_stops_early_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_whoever_stops_early_leaves_nothing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """After Ctrl-C in the middle no process and no file of the simulator is left."""
-    monkeypatch.setattr(campaign, "MEMORY", tmp_path)
+    monkeypatch.setattr(campaign, "MEMORY", folder)
+    monkeypatch.setattr(campaign, "STATES_PER_JOB", 500)
 
     def interrupt(_: Tally) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(Plan(seed=1, states=4_200, settings=(Setting.WAL_OFF,), processes=2), interrupt)
-    assert list(tmp_path.iterdir()) == []
+        run(Plan(seed=1, states=1_100, settings=(Setting.WAL_OFF,), processes=2), interrupt)
+    assert list(folder.iterdir()) == []
     assert multiprocessing.active_children() == []
 
 

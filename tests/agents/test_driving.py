@@ -165,6 +165,7 @@ def test_an_overloaded_provider_is_asked_again() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.alone
 def test_an_interrupt_stops_the_model(tmp_path: Path) -> None:
     """An interrupt of another store cuts the model's stream within a second, and keeps the text."""
 
@@ -192,6 +193,7 @@ def test_an_interrupt_stops_the_model(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.alone
 def test_an_interrupt_stops_a_tool() -> None:
     """An asynchronous tool is cancelled within a second; its call is there, without a result."""
 

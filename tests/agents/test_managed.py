@@ -153,6 +153,7 @@ def test_six_executes_at_once(store: holdfast.SessionStore) -> None:
         assert answer["content"] in answers
 
 
+@pytest.mark.alone
 def test_interrupt_stops_within_a_second(tmp_path: Path) -> None:
     """An interrupt, of whatever process, stops the call of the model and keeps the text."""
 

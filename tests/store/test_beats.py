@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from holdfast.errors import HoldfastError
 from holdfast.store.engine import IDLE_S, Engine
 from holdfast.store.memory import MemoryBackend
@@ -38,6 +40,7 @@ class Heart:
         """Have nothing to leave."""
 
 
+@pytest.mark.alone
 def test_a_beat_does_not_wait_for_a_committer_that_rests() -> None:
     """A turn that begins while the committer rests is kept from then on, not from its next call."""
     engine = Engine(MemoryBackend(Sources()), Sources())

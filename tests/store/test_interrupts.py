@@ -6,10 +6,13 @@ import subprocess
 import sys
 import textwrap
 import threading
+from typing import Any
 
 import pytest
 
 import holdfast
+from holdfast.store.postgres import writer
+from holdfast.store.postgres.transaction import Transaction
 from tests.stores import is_postgres
 
 SCRIPT = """
@@ -85,6 +88,27 @@ def test_an_interrupt_leaves_a_store_that_works(url: str, seed: int) -> None:
     hits, acknowledged = map(int, done.stdout.split())
     assert hits > count / 4
     assert acknowledged > count / 8
+
+
+def test_an_interrupt_right_after_a_pipeline_began(
+    schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is acknowledged after Ctrl-C at the start of a transaction is committed."""
+
+    class Interrupted(Transaction):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            raise KeyboardInterrupt
+
+    with holdfast.connect(schema) as store, holdfast.connect(schema) as other:
+        store.add_user_message("a", "first")
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "Transaction", Interrupted)
+            with pytest.raises(KeyboardInterrupt) as kept:  # and with it, the pipeline
+                store.set_chat_history("a", [{"role": "user", "content": "second"}])
+        store.add_user_message("a", "third")
+        assert [m["content"] for m in other.get_chat_history("a")] == ["first", "third"]
+        del kept
 
 
 @pytest.mark.parametrize("name", ["holdfast-news", "holdfast-committer"])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import holdfast
-from holdfast.store.sqlite.turnstile import LOCK_SUFFIXES, Turnstile
+from holdfast.store.sqlite.turnstile import ALONE_S, LOCK_SUFFIXES, PASS_S, Turnstile
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
@@ -92,3 +95,65 @@ def test_a_folder_without_lock_files_is_no_obstacle(tmp_path: Path) -> None:
     with holdfast.connect(str(tmp_path / "a.db")) as store:
         store.add_user_message("a", "hello")
         assert len(store.get_chat_history("a")) == 1
+
+
+def test_whoever_is_alone_passes_without_asking_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who saw nobody for a second locks nothing for two milliseconds, then asks again."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    one, other = Turnstile(tmp_path / "a.db"), Turnstile(tmp_path / "a.db")
+
+    def others_may_enter() -> bool:
+        entered = other.enter(wait=False)
+        other.leave()
+        return entered
+
+    assert one.enter(wait=False)
+    assert not others_may_enter(), "a newcomer goes through it"
+    one.leave()
+    clock[0] += ALONE_S
+    assert one.enter(wait=False)
+    assert not others_may_enter(), "the first time that it is alone"
+    one.leave()
+    clock[0] += PASS_S / 2
+    assert one.enter(wait=False)
+    assert others_may_enter(), "it has been through a moment ago, and locks nothing"
+    one.leave()
+    clock[0] += PASS_S
+    assert one.enter(wait=False)
+    assert not others_may_enter(), "time to ask again"
+    one.leave()
+    one.note_others()
+    assert one.enter(wait=False)
+    assert not others_may_enter(), "somebody else writes too"
+    one.leave()
+    clock[0] += ALONE_S
+    assert one.enter(wait=True)
+    assert not others_may_enter(), "whoever waits its turn is not alone"
+    one.leave()
+    for turnstile in (one, other):
+        turnstile.close()
+
+
+NEWCOMER = """
+import sys, holdfast
+with holdfast.connect(sys.argv[1]) as store:
+    for number in range(20):
+        store.add_user_message("newcomer", str(number))
+"""
+
+
+def test_a_newcomer_is_let_in_by_whoever_was_alone(tmp_path: Path) -> None:
+    """A process that writes without a pause makes room for another that begins to write."""
+    path = str(tmp_path / "a.db")
+    with holdfast.connect(path) as store:
+        ends = time.monotonic() + ALONE_S
+        while time.monotonic() < ends:
+            store.add_user_message("busy", "I am alone.")
+        with subprocess.Popen([sys.executable, "-c", NEWCOMER, path]) as newcomer:
+            while newcomer.poll() is None:
+                store.add_user_message("busy", "I do not stop.")
+        assert newcomer.returncode == 0
+        assert len(store.get_chat_history("newcomer")) == 20

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 import msgspec
+import pytest
 
 import holdfast
 from holdfast.model.entry import DeltaEntry, Entry, MessageEntry, ResetEntry
@@ -133,6 +134,7 @@ def _until(stage: Stage, revision: int, last: int) -> Iterable[Entry]:
             return
 
 
+@pytest.mark.alone
 def test_latency(url: str) -> None:
     """What one process adds, a follower in another sees at once."""
     rounds = 40

@@ -29,6 +29,7 @@ def endings(entries: list[Entry]) -> list[tuple[str, str | None]]:
     return [(e.status.value, e.reason) for e in turns if e.status is not TurnStatus.RUNNING]
 
 
+@pytest.mark.alone
 def test_interrupted_elsewhere(url: str) -> None:
     """A turn that runs in another process, in silence, stops within a second."""
     took: list[float] = []

@@ -71,6 +71,7 @@ def test_stopped_within_its_lease(url: str) -> None:
         assert stage.store.get_session(SESSION).status == "idle"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["asleep", "busily"])
 def test_thinking(url: str, how: str) -> None:
     """A model that thinks in silence for five leases, in plain code, keeps its turn."""

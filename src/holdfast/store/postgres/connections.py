@@ -26,6 +26,7 @@ from holdfast.store.postgres.outages import Outage
 
 T = TypeVar("T")
 IDLE = psycopg.pq.TransactionStatus.IDLE
+NO_PIPELINE = psycopg.pq.PipelineStatus.OFF
 
 CONNECTIONS = 4
 """How many connections a process has at most, unless its URL says otherwise."""
@@ -254,7 +255,7 @@ class Connections:
         try:
             connection = self._take(loan)
             yield connection
-            usable = not connection.closed and connection.pgconn.transaction_status == IDLE
+            usable = _is_at_rest(connection)
         finally:
             self._give_back(loan, usable=usable)
 
@@ -355,7 +356,18 @@ def _is_alive(connection: Connection) -> bool:
             connection.pgconn.consume_input()
     except (psycopg.Error, OSError, ValueError):
         connection.close()
-    return not connection.closed and connection.pgconn.transaction_status == IDLE
+    return _is_at_rest(connection)
+
+
+def _is_at_rest(connection: Connection) -> bool:
+    """Say whether a connection is open, and in the midst of nothing.
+
+    A pipeline that Ctrl-C left open is something: in it libpq says IDLE, and what is executed is
+    answered before it is committed.
+    """
+    pgconn = connection.pgconn
+    at_rest = pgconn.transaction_status == IDLE and pgconn.pipeline_status == NO_PIPELINE
+    return at_rest and not connection.closed
 
 
 def never_close(connection: Connection) -> None:

@@ -83,6 +83,8 @@ class SqliteBackend:
         finally:
             if not admitted:
                 self._turnstile.leave()
+            if writer.met_others:
+                self._turnstile.note_others()
         return admitted
 
     def _usable_writer(self) -> Writer:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from operator import itemgetter
 
 from msgspec.structs import replace
 
@@ -37,6 +38,19 @@ SLOW_ERASURE_S = 0.1
 
 Place = tuple[str, str]
 
+_MOVING = {
+    "revision",
+    "history_revision",
+    "base",
+    "message_count",
+    "updated",
+    "lease_until",
+    "interrupt_fence",
+}
+_rest = itemgetter(*(i for i, name in enumerate(SessionRow._fields) if name not in _MOVING))
+"""What else a session's row says than the numbers that `move_sessions` writes: if it is as it was,
+these numbers are all that changed."""
+
 
 class Writer:
     """Commits batches on one connection, which holds the write lock from `begin` to `finish`."""
@@ -50,15 +64,18 @@ class Writer:
         self.connection = database.writer()
         self._erasure_due = self._is_erasure_due()
         self._erase_again_at = 0.0
+        self.met_others = False  # whether somebody committed since the last time, or does just now
         self.broken = False
 
     def begin(self) -> bool:
         """Take the write lock; false if another connection holds it."""
         self.finish()  # what an interrupt left open
+        self.met_others = True
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             (version,) = self.connection.execute("PRAGMA data_version").fetchone()
-            if version != self._data_version or len(self._cache) > MAX_CACHED:
+            self.met_others = version != self._data_version
+            if self.met_others or len(self._cache) > MAX_CACHED:
                 self._cache.clear()
                 self._ranks.clear()
                 self._erasure_due = self._is_erasure_due()
@@ -267,7 +284,7 @@ class _Batch:
             self._purge(row)
         self.sessions[place] = row
         self.deleted.discard(place)
-        if session is None or row.pk in self._changed or _is_listed_otherwise(row, session):
+        if session is None or row.pk in self._changed or _rest(row) != _rest(session):
             self._moved.pop(row.pk, None)
             self._changed[row.pk] = row
         elif row != session:
@@ -419,16 +436,3 @@ class _Batch:
         """Remember that bytes are to be overwritten, also should this process end before."""
         self._connection.execute(self._queries["put_store_value"], (ERASURE, str(self._now)))
         self.leaves_traces = True
-
-
-def _is_listed_otherwise(row: SessionRow, old: SessionRow) -> bool:
-    """Whether a change is one of more than the log's numbers, so that the whole row is written."""
-    return (
-        row.rank != old.rank
-        or row.floor != old.floor
-        or row.details != old.details
-        or row.fence != old.fence
-        or row.open_turn != old.open_turn
-        or row.open_attempt != old.open_attempt
-        or row.turn_status != old.turn_status
-    )
