@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 import holdfast
-from holdfast.errors import ConfigError, OutcomeUnknown, Unavailable
+from holdfast.errors import ConfigError, Conflict, HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.entry import MessageEntry
 from holdfast.testing.postgres import Cut, CuttingProxy, Request, Server, at_random, once
 
@@ -181,6 +181,42 @@ def test_a_deletion_that_nobody_answered(server: Server, proxy: CuttingProxy) ->
         proxy.choose = lambda _: None
         assert made.is_set()
         assert [m["content"] for m in other.get_chat_history("s")] == ["new"]
+
+
+def test_a_refusal_that_nobody_answered(server: Server, proxy: CuttingProxy) -> None:
+    """What was refused in a commit that is there stays refused, whatever others did in between."""
+    with (
+        holdfast.connect(f"{server.url}?schema=refused") as other,
+        holdfast.connect(f"{proxy.url_for(server)}?schema=refused") as store,
+    ):
+        store.add_user_message("cleared", "old")
+        store.add_user_message("refused", "old")
+        cut = once(Cut.AFTER, containing="INSERT INTO refused.sessions")
+        lost, deleted = threading.Event(), threading.Event()
+
+        def choose(request: Request) -> Cut | None:
+            again = any("FOR UPDATE" in statement for statement in request.statements)
+            if again and lost.is_set() and not deleted.is_set():
+                deleted.set()
+                while other.get_chat_history("cleared"):
+                    time.sleep(0.001)
+                other.delete_session("refused")
+            chosen = cut(request)
+            if chosen is not None:
+                lost.set()
+            return chosen
+
+        proxy.choose = choose
+        writes = [
+            store._writing.add("refused", [_said("new")], path="m", expected_revision=0),
+            store._writing.clear("cleared"),
+        ]
+        outcomes = store._shell._engine.commit_together(writes, 30)
+        proxy.choose = lambda _: None
+        assert deleted.is_set()
+        assert isinstance(outcomes[0], Conflict)
+        assert not isinstance(outcomes[1], HoldfastError)
+        assert not other.session_exists("refused")
 
 
 def test_a_schema_that_lacks_something(database: str) -> None:

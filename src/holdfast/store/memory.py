@@ -46,6 +46,7 @@ class MemoryBackend:
 
     stops = None
     capabilities = Capabilities(durable=False, cross_process=False)
+    lanes = 1
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources

@@ -8,7 +8,7 @@ not hold it does nothing: then the rules decide, as they decide about every othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from holdfast.model.usage import TurnStatus
 from holdfast.model.write import Creation, Write, WriteKind
 from holdfast.rules.decision import Answer
 from holdfast.store.postgres.arrays import booleans, integers, texts
+from holdfast.store.postgres.calls import integer, text
 from holdfast.store.postgres.sharding import shard_of
 
 T = TypeVar("T")
@@ -153,10 +154,13 @@ def _lease(write: Write) -> tuple[Token, str] | None:
     return (write.turn.token, write.turn.turn) if isinstance(write.turn, Holding) else None
 
 
-def gathered(batch: Sequence[Stamped]) -> tuple[list[Append], list[Stamped]]:
+def gathered(
+    batch: Sequence[Stamped], decided: Container[str] = ()
+) -> tuple[list[Append], list[Stamped]]:
     """Return what a batch appends, session by session, and the writes that are left.
 
-    Of a session's writes, those that are left come after those that are not.
+    Of a session's writes, those that are left come after those that are not. What the rules have
+    `decided` before, by the ids of its writes, is left to them again.
     """
     appends: dict[str, Append] = {}
     rest: list[Stamped] = []
@@ -164,7 +168,8 @@ def gathered(batch: Sequence[Stamped]) -> tuple[list[Append], list[Stamped]]:
     for stamped in batch:
         session_id = stamped.write.session_id
         append = appends.get(session_id) or Append()
-        if session_id not in stopped and append.takes(stamped.write):
+        known = session_id in stopped or stamped.id in decided
+        if not known and append.takes(stamped.write):
             append.take(stamped)
             appends[session_id] = append
         else:
@@ -173,7 +178,7 @@ def gathered(batch: Sequence[Stamped]) -> tuple[list[Append], list[Stamped]]:
     return list(appends.values()), rest
 
 
-def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple[object, ...]:
+def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple[bytes | None, ...]:
     """Return what `commit_v1` takes: of each append, then of each write, then of each entry."""
     bases = [append.bases() for append in appends]
     leases = [append.lease for append in appends]
@@ -184,8 +189,8 @@ def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple
     ]
     entries = list(_placed(appends))
     return (
-        tenant,
-        now,
+        text(tenant),
+        integer(now),
         integers([shard_of(tenant, append.first.session_id) for append in appends]),
         texts([append.first.session_id for append in appends]),
         booleans([append.may_create() for append in appends]),
@@ -215,21 +220,21 @@ def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple
     )
 
 
-def lone_parameters(tenant: str, now: int | None, append: Append) -> tuple[object, ...]:
+def lone_parameters(tenant: str, now: int | None, append: Append) -> tuple[bytes | None, ...]:
     """Return what `append_v1` takes."""
     (stamped,), (new,) = append.stamped, append.entries
     write = stamped.write
     return (
-        tenant,
-        now,
-        shard_of(tenant, write.session_id),
-        write.session_id,
-        write.kind.value,
-        write.key,
-        stamped.id,
-        new.count,
-        new.payload.decode(),
-        new.checksum,
+        text(tenant),
+        integer(now),
+        integer(shard_of(tenant, write.session_id)),
+        text(write.session_id),
+        text(write.kind.value),
+        text(write.key),
+        text(stamped.id),
+        integer(new.count),
+        new.payload,
+        integer(new.checksum),
     )
 
 
@@ -243,8 +248,8 @@ def _placed(appends: Sequence[Append]) -> Iterator[tuple[int, int, int, NewEntry
 
 
 def _unless_null(
-    array: Callable[[Iterable[T | None]], object], values: Sequence[T | None]
-) -> object:
+    array: Callable[[Iterable[T | None]], bytes], values: Sequence[T | None]
+) -> bytes | None:
     return None if all(value is None for value in values) else array(values)
 
 

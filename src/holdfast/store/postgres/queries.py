@@ -8,6 +8,7 @@ from pathlib import Path
 
 from psycopg.sql import Identifier
 
+from holdfast.store.postgres.calls import Call, call_of
 from holdfast.store.statements import named_statements
 
 _NAME = re.compile(r"\bholdfast\.(?!tenant\b)")
@@ -19,6 +20,12 @@ def queries(schema: str) -> dict[str, str]:
     """Return the statements of `queries.sql` by name, for a schema."""
     found = named_statements(Path(__file__).with_name("queries.sql"))
     return {name: in_schema(statement, schema) for name, statement in found.items()}
+
+
+@functools.cache
+def calls(schema: str) -> dict[str, Call]:
+    """Return those that call a function which commits, by name, for a schema."""
+    return {name: call_of(queries(schema)[name]) for name in ("commit", "append")}
 
 
 def in_schema(script: str, schema: str) -> str:

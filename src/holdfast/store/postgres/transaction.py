@@ -60,6 +60,7 @@ class Transaction:
         self._scripted = now
         self._earlier = earlier
         self._deleted = deleted
+        self._stands = False  # whether that attempt was committed, and with it what it refused
         self._now = 0
         self._sessions: dict[str, SessionRow | None] = {}
         self._keys: dict[_KeyName, tuple[KeyRow, str]] = {}
@@ -86,7 +87,7 @@ class Transaction:
         return [
             (stamped, self._decide(stamped))
             for stamped in batch
-            if not there or stamped.write.session_id in there
+            if not there or stamped.write.session_id in there or self._refused_before(stamped)
         ]
 
     def commit(self) -> None:
@@ -118,6 +119,11 @@ class Transaction:
             self._know(row)
         for session_id, key, invented, kind, revision, kept, turn, write in found:
             self._keys[session_id, key, invented] = KeyRow(kind, revision, kept, turn), write
+        self._stands = any(
+            stamped.id in self._earlier
+            and self._keys.get(_key_name(stamped), (None, ""))[1] == stamped.id
+            for stamped in batch
+        )
         for session, *ticket in standing:
             self._tickets.setdefault(session, {})[ticket[0]] = Ticket(*ticket)
 
@@ -158,6 +164,8 @@ class Transaction:
     # One write
 
     def _decide(self, stamped: Stamped) -> Outcome:
+        if (refusal := self._refused_before(stamped)) is not None:
+            return refusal
         write = stamped.write
         session = self._sessions[write.session_id]
         if write.kind is WriteKind.DELETE:
@@ -176,6 +184,14 @@ class Transaction:
         if isinstance(decision.answer, Purge) and decision.answer.erasure != "none":
             return replace(decision.answer, erasure="pending")
         return decision.answer
+
+    def _refused_before(self, stamped: Stamped) -> HoldfastError | None:
+        """Return the error of a write that an attempt refused which was committed after all.
+
+        Beside writes that are there it was refused for good: it cannot happen after them.
+        """
+        before = self._earlier.get(stamped.id) if self._stands else None
+        return before if isinstance(before, HoldfastError) else None
 
     def _answered_before(self, stamped: Stamped, session: SessionRow, recorded: KeyRow) -> Outcome:
         """Return what a write said that was sent before, and whose answer was lost."""

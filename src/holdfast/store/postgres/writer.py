@@ -7,6 +7,7 @@ the server had done. Only when nobody answers for as long as a call may take is 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.write import Write, WriteKind
 from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
+from holdfast.store.postgres.calls import call, number_in, numbers_in, truth_in
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.indexing import fill
 from holdfast.store.postgres.outages import PAUSE_S
@@ -28,7 +30,7 @@ from holdfast.store.postgres.plain import (
     lone_parameters,
     parameters,
 )
-from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.queries import calls
 from holdfast.store.postgres.transaction import Raced, Transaction
 from holdfast.store.sources import Sources
 
@@ -37,15 +39,22 @@ RACES = 10
 """How often a transaction is tried that others, who ran beside it, caused to be undone."""
 
 
+class _Held(threading.local):
+    """What a thread holds that was let in to write."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.loan = ExitStack()
+
+
 class Writer:
-    """Does batches of writes, each write once."""
+    """Does batches of writes, each write once; each thread its own, on a connection of its own."""
 
     def __init__(self, connections: Connections, sources: Sources) -> None:
         self._connections = connections
         self._sources = sources
         self._address = connections.address
-        self._held = ExitStack()
-        self._connection: Connection | None = None
+        self._held = _Held()
 
     def begin(self, *, wait: bool) -> bool:
         """Get hold of a connection; false if the server does not answer, but may do so soon."""
@@ -53,6 +62,8 @@ class Writer:
         try:
             self._connect()
         except Unavailable as error:
+            if error.code == "connections":
+                return False  # the other batch goes on meanwhile
             self._connections.outage.note(error)
             if wait:
                 time.sleep(PAUSE_S)
@@ -61,8 +72,8 @@ class Writer:
 
     def finish(self) -> None:
         """Let go of the connection."""
-        self._connection = None
-        self._held.close()
+        self._held.connection = None
+        self._held.loan.close()
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes, those of one session in their order; all durable when this returns."""
@@ -73,7 +84,7 @@ class Writer:
         refused = True  # each time until now: nothing of what is left was written
         while True:
             try:
-                self._commit(self._connection or self._connect(), batch)
+                self._commit(self._held.connection or self._connect(), batch)
                 return batch.outcomes()
             except Unavailable as error:
                 failure: Exception = error
@@ -102,15 +113,17 @@ class Writer:
         return error
 
     def _connect(self) -> Connection:
-        self._connection = self._held.enter_context(self._connections.lend(to_write=True))
-        return self._connection
+        held = self._held
+        held.connection = held.loan.enter_context(self._connections.lend(to_write=True))
+        return held.connection
 
     def _commit(self, connection: Connection, batch: _Batch) -> None:
         for tenant, open_ones in batch.by_tenant():
             for stamped in open_ones:
                 if stamped.write.kind is WriteKind.INDEX:
                     batch.settle(stamped, self._index(connection, tenant))
-            appends, rest = gathered([s for s in open_ones if s.write.kind is not WriteKind.INDEX])
+            others = [s for s in open_ones if s.write.kind is not WriteKind.INDEX]
+            appends, rest = gathered(others, batch.decided)
             if appends:
                 rest = _in_order(open_ones, rest + self._append(connection, tenant, appends, batch))
             if rest:
@@ -145,13 +158,16 @@ class Writer:
         self, connection: Connection, tenant: str, appends: Sequence[Append]
     ) -> list[tuple[int, int, int, bool]]:
         """Return each append that was done: its number, revisions, whether its turn is to stop."""
+        known = calls(self._address.schema)
         if len(appends) == 1 and appends[0].is_lone():
-            values = lone_parameters(tenant, self._now(), appends[0])
-            row = connection.execute(self._statement("append"), values, binary=True).fetchone()
-            if row and row[0] is not None:
-                return [(1, row[0], row[0], False)]
-        values = parameters(tenant, self._now(), appends)
-        return connection.execute(self._statement("commit"), values, binary=True).fetchall()
+            found = call(
+                connection, known["append"], lone_parameters(tenant, self._now(), appends[0])
+            )
+            revision = number_in(found, 0, 0)
+            if revision is not None:
+                return [(1, revision, revision, False)]
+        found = call(connection, known["commit"], parameters(tenant, self._now(), appends))
+        return [(*numbers_in(found, row), truth_in(found, row, 3)) for row in range(found.ntuples)]
 
     def _decide(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
@@ -206,9 +222,6 @@ class Writer:
                 for stamped, outcome in decided:
                     batch.settle(stamped, outcome)
                 return
-
-    def _statement(self, name: str) -> str:
-        return queries(self._address.schema)[name]
 
     def _now(self) -> int | None:
         return None if self._sources.real_time else self._sources.now_ms()
