@@ -53,7 +53,7 @@ def test_a_beat_does_not_wait_for_a_committer_that_rests() -> None:
     called = threading.Event()
     engine.post(store._writing.add("s", [], path="m"), lambda _: called.set())
     assert called.wait(10)
-    while not engine._lanes[0].called._waiters:  # type: ignore[attr-defined] # it rests, with nothing to beat
+    while not engine._news._waiters:  # type: ignore[attr-defined] # it rests, with nothing to beat
         time.sleep(0.001)
     began = time.monotonic()
     engine.attach(second)

@@ -173,7 +173,7 @@ def test_closing_while_something_beats() -> None:
 
     engine.attach(Late())
     assert beats.wait(30)
-    (committer,) = (t for t in threading.enumerate() if t is engine._lanes[0].committer)
+    (committer,) = (t for t in threading.enumerate() if t is engine._committer)
     engine.close()
     closed.set()
     committer.join(30)

@@ -86,18 +86,12 @@ class Listing(Struct, frozen=True):
 class Backend(Protocol):
     """One store's implementation: plain synchronous code, called from any thread.
 
-    The engine lets `lanes` threads at a time between `admit` and `leave`, each with writes of
-    sessions that no other has; reads run beside them.
+    The engine lets one thread at a time between `admit` and `leave`; reads run beside it.
     """
 
     @property
     def capabilities(self) -> Capabilities:
         """What this backend can promise."""
-        ...
-
-    @property
-    def lanes(self) -> int:
-        """How many batches may be in flight at a time."""
         ...
 
     @property
@@ -125,7 +119,7 @@ class Backend(Protocol):
         ...
 
     def admit(self, *, wait: bool) -> bool:
-        """Become a writer of the store, and say whether that worked; `leave` on the same thread.
+        """Become the store's one writer, and say whether that worked.
 
         Without `wait` only if nobody else writes or waits to. With it, after the turns of those who
         wait already, however long they take; strangers that hold the store are not waited for.

@@ -1,12 +1,11 @@
 """Batches: callers that write at the same time share one durable commit.
 
-The right to commit is a lane: most backends have one, some let two batches be in flight (`lanes`).
-A caller that finds nobody committing does so at once, on its own thread. Others
-queue; whoever gives a lane back while they wait hands it to the lane's committer thread, which
-commits the queue batch by batch until it is empty. So one caller pays no hand-over, and a thousand
-share one fsync. This is the only place that knows threads.
+The right to commit is one token. A caller that finds it free commits at once, on its own thread.
+Callers that find it taken queue; whoever gives the token back while others wait hands it to the
+committer thread, which commits the queue batch by batch until it is empty. So one caller pays no
+hand-over, and a thousand share one fsync. This is the only place that knows threads.
 
-Before the process forks, every lane is taken and every file is closed: a connection that parent and
+Before the process forks, the token is taken and every file is closed: a connection that parent and
 child both know would let the one delete what the other writes.
 """
 
@@ -21,32 +20,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.write import Write
 from holdfast.store.backend import Backend, Outcome, Result
 from holdfast.store.deadlines import Deadlines
-from holdfast.store.lanes import (
-    COMMITTER,
-    FREE,
-    Hold,
-    Lane,
-    enough,
-    is_in_flight,
-    may_take,
-    place_of,
-    share,
-    take_batch,
-)
 from holdfast.store.news import News
-from holdfast.store.outcomes import (
-    last_word,
-    no_thread,
-    not_answered,
-    not_sent,
-    reentrant,
-    result,
-    unexpected,
-)
 from holdfast.store.pending import AnyPending, AsyncPending, Pending, PostedPending, State
 from holdfast.store.sources import Sources
 
@@ -60,6 +38,7 @@ READERS = 4
 CLOSE_STEP_S = 0.05
 FORK_WAIT_S = 5.0
 POST_TIMEOUT_S = 30.0
+COMMITTER = "the committer"
 
 _LoopDeadlines: TypeAlias = (
     "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines[AsyncPending]]"
@@ -104,9 +83,13 @@ class Engine:
     def _start_fresh(self) -> None:
         # Reentrant: a finalizer may run at any allocation, also while its thread holds the lock.
         self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
         self._settled = threading.Condition(self._lock)
         self._queue: deque[AnyPending] = deque()
-        self._lanes = [Lane(self._lock, number + 1) for number in range(self.backend.lanes)]
+        self._holder: object = None  # of the token: a caller's ticket, the committer, or nobody
+        self._holding_thread = 0
+        self._committer: threading.Thread | None = None
+        self._in_flight = False
         self._forking: object = None
         self._readers: ThreadPoolExecutor | None = None
         self._left_to_committer = False
@@ -123,10 +106,10 @@ class Engine:
         if not _in_event_loop():
             outcome = self._commit_alone(write)
             if outcome is not None:
-                return result(outcome)
+                return _result(outcome)
         pending = Pending(write, deadline)
         self._enqueue(pending)
-        return result(self._await_outcome(pending))
+        return _result(self._await_outcome(pending))
 
     def commit_together(self, writes: Sequence[Write], timeout_s: float) -> list[Outcome]:
         """Commit writes from a thread, in few batches; each has an outcome of its own."""
@@ -156,12 +139,12 @@ class Engine:
         deadlines = self._deadlines_of(loop)
         deadlines.watch(pending)
         try:
-            return result(await pending.future)
+            return _result(await pending.future)
         except asyncio.CancelledError:
             if self._withdraw(pending):
                 raise
             outcome = await _outcome_despite_cancellation(pending)
-            raise asyncio.CancelledError(last_word(outcome)) from None
+            raise asyncio.CancelledError(_last_word(outcome)) from None
         finally:
             deadlines.forget(pending)
 
@@ -179,8 +162,8 @@ class Engine:
             self._require_open()
             self._beating.add(beating)
             self._set_next_beat(self.sources.monotonic_s())
-            self._start_committer(self._lanes[0])
-            self._lanes[0].called.notify()
+            self._start_committer()
+            self._news.notify()
 
     def detach(self, beating: Beating) -> None:
         """Stop calling `beating`."""
@@ -216,9 +199,9 @@ class Engine:
             self._beating.clear()
             while not self._is_settled():
                 self._settled.wait(CLOSE_STEP_S)
-            # With a lane still out, its committer stands in line behind another process, for
+            # With the token still out, the committer stands in line behind another process, for
             # callers that have given up: it lets go of the backend when it gets through.
-            self._left_to_committer = any(lane.holder is COMMITTER for lane in self._lanes)
+            self._left_to_committer = self._holder is COMMITTER
             readers, self._readers = self._readers, None
         self.news.close()
         if readers is not None:
@@ -238,10 +221,9 @@ class Engine:
         ticket = object()
         with self._lock:
             self._forking = ticket
-            if self._settled.wait_for(self._is_idle, FORK_WAIT_S):
-                for lane in self._lanes:
-                    lane.hold = Hold(ticket)
-        if self._lane_of(ticket) is not None:
+            if self._settled.wait_for(lambda: self._holder is None, FORK_WAIT_S):
+                self._hold(ticket)
+        if self._holder is ticket:
             self.backend.before_fork()
 
     def after_fork_in_parent(self) -> None:
@@ -249,10 +231,10 @@ class Engine:
         self.backend.after_fork_in_parent()
         with self._lock:
             ticket, self._forking = self._forking, None
-            for lane in self._lanes:
-                if lane.holder is ticket:
-                    lane.hold = FREE
-            self._call_committer()
+            if self._holder is ticket:
+                self._holder = None
+            if self._holder is None and self._queue:
+                self._call_committer()
             self._settled.notify_all()
 
     def after_fork_in_child(self) -> None:
@@ -262,67 +244,68 @@ class Engine:
         self._start_fresh()
         self.backend.after_fork_in_child()
 
-    # The lanes
+    # The token
 
-    def _lane_of(self, holder: object) -> Lane | None:
-        return next((lane for lane in self._lanes if lane.holder is holder), None)
+    def _hold(self, holder: object) -> None:
+        self._holder = holder
+        self._holding_thread = threading.get_ident()
 
-    def _is_idle(self) -> bool:
-        return all(lane.holder is None for lane in self._lanes)
-
-    def _take_lane(self, ticket: object, write: Write) -> bool:
-        """Take a lane for one write, if nobody is committing."""
+    def _take_token(self, ticket: object) -> bool:
         with self._lock:
             self._require_open()
-            if self._queue or self._forking is not None or not self._is_idle():
+            if self._holder is not None or self._forking is not None:
                 return False
-            self._lanes[0].hold = Hold(ticket, threading.get_ident(), (place_of(write),))
+            self._hold(ticket)
             return True
 
-    def _give_lane_back(self, ticket: object) -> None:
+    def _give_token_back(self, ticket: object) -> None:
         with self._lock:
-            lane = self._lane_of(ticket)
-            if lane is not None:
-                lane.hold = FREE
-            self._call_committer()
+            if self._holder is not ticket:
+                return
+            self._holder = None
+            if self._queue and self._forking is None:
+                self._call_committer()
             self._settled.notify_all()
 
     def _enqueue(self, pending: AnyPending) -> None:
         with self._lock:
             self._require_open()
             if isinstance(pending, Pending) and self._is_in_own_commit():
-                raise reentrant()
+                raise Unavailable(
+                    "a finalizer or a signal handler cannot write while its own thread commits",
+                    retryable=False,
+                    code="reentrant",
+                    hint="write from another thread",
+                )
             self._queue.append(pending)
-            if not is_in_flight(place_of(pending.write), self._lanes):
+            if self._holder is None and self._forking is None:
                 self._call_committer()
 
     def _is_in_own_commit(self) -> bool:
-        thread = threading.get_ident()
-        return any(lane.hold.thread == thread for lane in self._lanes)
+        held = self._holder is not None and self._holder is not COMMITTER
+        return held and self._holding_thread == threading.get_ident()
 
     def _call_committer(self) -> None:
-        """Give a lane that is free to its committer thread, if so much waits as is worth it."""
-        lane = self._lane_of(None)
-        if lane is None or self._forking is not None or len(self._queue) < enough(self._lanes):
-            return
+        """Give the token to the committer thread, and start it if there is none."""
+        self._holder = COMMITTER
         try:
-            self._start_committer(lane)
+            self._start_committer()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            if self._is_idle():  # nobody is left who would look into the queue again
-                waiting = take_batch(self._queue, len(self._queue), self._lanes)
-                self._publish(waiting, [no_thread(error) for _ in waiting])
+            self._holder = None
+            waiting = self._take_batch()
+            self._publish(waiting, [_no_thread(error) for _ in waiting])
+            self._in_flight = False
         else:
-            lane.hold = Hold(COMMITTER)
-            lane.called.notify()
+            self._news.notify()
 
-    def _start_committer(self, lane: Lane) -> None:
-        if lane.committer is not None:
+    def _start_committer(self) -> None:
+        if self._committer is not None:
             return
         thread = threading.Thread(
-            target=self._run_committer, args=(lane,), name=lane.name, daemon=True
+            target=self._run_committer, name="holdfast-committer", daemon=True
         )
         thread.start()
-        lane.committer = thread
+        self._committer = thread
 
     def _require_open(self) -> None:
         if self._closed:
@@ -332,12 +315,11 @@ class Engine:
 
     def _is_settled(self) -> bool:
         """Whether nobody waits for a commit any more."""
-        if self._is_idle():
-            return True
-        if any(lane.holder not in (None, COMMITTER) or lane.places for lane in self._lanes):
-            return False
+        if self._holder is not COMMITTER:
+            return self._holder is None
         now = self.sources.monotonic_s()
-        return not any(p.state is State.QUEUED and p.deadline > now for p in self._queue)
+        queued = any(p.state is State.QUEUED and p.deadline > now for p in self._queue)
+        return not queued and not self._in_flight
 
     # Committing
 
@@ -346,21 +328,17 @@ class Engine:
         ticket = object()
         interrupt: BaseException | None = None
         try:
-            if not self._take_lane(ticket, write) or not self.backend.admit(wait=False):
+            if not self._take_token(ticket) or not self.backend.admit(wait=False):
                 return None
             return self.backend.commit([write])[0]
         finally:
-            # Ctrl-C may come here as well: whatever else happens, nothing stays taken. So nothing
-            # is called outside of the inner `try`.
-            taken = True
-            while taken:
+            # Ctrl-C may come here as well: whatever else happens, nothing stays taken.
+            while self._holder is ticket:
                 try:
                     try:
-                        if self._lane_of(ticket) is not None:
-                            self.backend.leave()
+                        self.backend.leave()
                     finally:
-                        self._give_lane_back(ticket)
-                    taken = False
+                        self._give_token_back(ticket)
                 except Exception:
                     raise
                 except BaseException as error:  # noqa: BLE001 - raised below
@@ -368,39 +346,35 @@ class Engine:
             if interrupt is not None:
                 raise interrupt
 
-    def _run_committer(self, lane: Lane) -> None:
+    def _run_committer(self) -> None:
         with self._lock:  # Ctrl-C may have come while another one was being started
-            if lane.committer not in (None, threading.current_thread()):
+            if self._committer not in (None, threading.current_thread()):
                 return
-            lane.committer = threading.current_thread()
-        beats = lane is self._lanes[0]
+            self._committer = threading.current_thread()
         while True:
             with self._lock:
-                rest_s = self._rest_s() if beats else IDLE_S
-                woken = lane.holder is COMMITTER or lane.called.wait(rest_s)
-                called = lane.holder is COMMITTER
-                if not (woken or called or (beats and self._beating)):
-                    lane.committer = None
+                woken = self._holder is COMMITTER or self._news.wait(self._rest_s())
+                called = self._holder is COMMITTER
+                if not (woken or called or self._beating):
+                    self._committer = None
                     return
-                if called:
-                    lane.hold = Hold(COMMITTER, threading.get_ident())
             if called:
-                self._drain(lane)
+                self._drain()
             self._beat()
             if self._left_to_committer:
                 self.backend.close()
                 return
 
-    def _drain(self, lane: Lane) -> None:
-        """Commit batch by batch until there is nothing to take; then the lane is free."""
+    def _drain(self) -> None:
+        """Commit batch by batch until the queue is empty; then the token is free."""
         while True:
             with self._lock:
                 self._drop_abandoned()
-                if self._forking is not None or not may_take(self._queue, self._lanes):
-                    lane.hold = FREE
+                if not self._queue or self._forking is not None:
+                    self._holder = None
                     self._settled.notify_all()
                     return
-            self._commit_batch(lane)
+            self._commit_batch()
             self._beat()
 
     def _rest_s(self) -> float:
@@ -423,33 +397,33 @@ class Engine:
             except HoldfastError as error:
                 one.fail(error)
             except Exception as error:  # noqa: BLE001 - a worker's loop: others' writes go on
-                one.fail(unexpected(error))
+                one.fail(_unexpected(error))
 
     def _set_next_beat(self, now: float) -> None:
         """Beat where the next interval of any begins: equal intervals begin together."""
         lengths = {one.interval_s for one in self._beating}
         self._next_beat = min(((now // s + 1) * s for s in lengths), default=math.inf)
 
-    def _commit_batch(self, lane: Lane) -> None:
+    def _commit_batch(self) -> None:
         batch: list[AnyPending] = []
         outcomes: Sequence[Outcome]
         try:
             if not self.backend.admit(wait=True):
                 return
             try:
-                batch = self._take_batch(lane)
+                batch = self._take_batch()
                 outcomes = self.backend.commit([p.write for p in batch]) if batch else []
             finally:
                 self.backend.leave()
         except HoldfastError as error:
-            batch = batch or self._take_batch(lane)
+            batch = batch or self._take_batch()
             outcomes = [error.twin() for _ in batch]
         except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
-            batch = batch or self._take_batch(lane)
-            outcomes = [unexpected(error) for _ in batch]
+            batch = batch or self._take_batch()
+            outcomes = [_unexpected(error) for _ in batch]
         self._publish(batch, outcomes)
         with self._lock:
-            lane.hold = Hold(COMMITTER, threading.get_ident())
+            self._in_flight = False
             self._settled.notify_all()
 
     def _drop_abandoned(self) -> None:
@@ -461,14 +435,16 @@ class Engine:
                 return
             self._queue.popleft().state = State.WITHDRAWN
 
-    def _take_batch(self, lane: Lane) -> list[AnyPending]:
+    def _take_batch(self) -> list[AnyPending]:
+        batch: list[AnyPending] = []
         with self._lock:
-            most = min(MAX_BATCH, share(len(self._queue), self._lanes))
-            batch = take_batch(self._queue, most, self._lanes)
-            places = {place_of(pending.write) for pending in batch}
-            lane.hold = Hold(COMMITTER, threading.get_ident(), places)
-            self._call_committer()  # there may be another batch's worth left
-            return batch
+            while self._queue and len(batch) < MAX_BATCH:
+                pending = self._queue.popleft()
+                if pending.state is State.QUEUED:
+                    pending.state = State.IN_FLIGHT
+                    batch.append(pending)
+            self._in_flight = bool(batch)
+        return batch
 
     def _publish(self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome]) -> None:
         by_loop: defaultdict[asyncio.AbstractEventLoop, list[AsyncPending]] = defaultdict(list)
@@ -499,7 +475,7 @@ class Engine:
         if in_time or pending.outcome is not None:
             assert pending.outcome is not None
             return pending.outcome
-        return not_sent() if self._withdraw(pending) else not_answered()
+        return _not_sent() if self._withdraw(pending) else _not_answered()
 
     def _withdraw(self, pending: AnyPending) -> bool:
         """Take a write out of the queue; false if its batch has started."""
@@ -521,9 +497,9 @@ class Engine:
         if pending.future.done():
             return
         if self._withdraw(pending):
-            pending.future.set_exception(not_sent())
+            pending.future.set_exception(_not_sent())
         else:
-            pending.future.set_exception(not_answered())
+            pending.future.set_exception(_not_answered())
 
 
 def _deliver(batch: Sequence[AsyncPending]) -> None:
@@ -547,6 +523,48 @@ async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
             continue
         except HoldfastError as error:  # the deadline passed
             return error
+
+
+def _result(outcome: Outcome) -> Result:
+    if isinstance(outcome, HoldfastError):
+        raise outcome
+    return outcome
+
+
+def _not_sent() -> Unavailable:
+    return Unavailable(
+        "the deadline passed before the write's turn came; it was not written",
+        code="deadline",
+        hint="another process may hold the store: holdfast doctor shows which",
+    )
+
+
+def _not_answered() -> OutcomeUnknown:
+    return OutcomeUnknown("the deadline passed while the write was being committed")
+
+
+def _no_thread(error: RuntimeError) -> Unavailable:
+    failure = Unavailable(
+        f"no thread can be started to commit on: {error}; nothing was written",
+        code="no_thread",
+        hint="end some threads, then try again",
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _unexpected(error: Exception) -> OutcomeUnknown:
+    failure = OutcomeUnknown(f"the commit failed in a way that nobody foresaw: {error!r}")
+    failure.__cause__ = error
+    return failure
+
+
+def _last_word(outcome: Outcome) -> str:
+    if isinstance(outcome, OutcomeUnknown):
+        return "cancelled while committing; whether it was written is unknown"
+    if isinstance(outcome, HoldfastError):
+        return f"cancelled; nothing was written: {outcome.message}"
+    return "cancelled, but the write is committed"
 
 
 def _in_event_loop() -> bool:

@@ -46,7 +46,6 @@ class MemoryBackend:
 
     stops = None
     capabilities = Capabilities(durable=False, cross_process=False)
-    lanes = 1
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources

@@ -54,11 +54,6 @@ class PostgresBackend:
         self.identity = ""
 
     @property
-    def lanes(self) -> int:
-        """How many batches may be in flight: two, where there are connections for it."""
-        return self._connections.writers
-
-    @property
     def location(self) -> str:
         """The URL, without its password."""
         return self.address.location

@@ -34,12 +34,6 @@ CONNECTIONS = 4
 LEAST_CONNECTIONS = 3
 """One writes, one listens, one reads."""
 
-WRITERS = 2
-"""So many of a process's batches are in flight at a time, if there is a connection to spare."""
-
-SPARE_S = 0.05
-"""So long whoever writes beside another batch waits for a connection: that one goes on anyway."""
-
 FRESH_S = 0.5
 """How long a connection that was used is believed to be alive."""
 
@@ -243,7 +237,7 @@ def _refused(error: psycopg.Error, address: Address) -> ConfigError | Unavailabl
 class Connections:
     """Lends connections, at most so many at a time, and keeps them for the next who asks.
 
-    One of them is kept for writing: reads that take long do not keep a write waiting. Ctrl-C may
+    One of them is kept for the writer: reads that take long do not keep a write waiting. Ctrl-C may
     come between any two steps here, so nothing is counted: what was lent is known by its loan, and
     a loan that was lost is gone.
     """
@@ -258,11 +252,6 @@ class Connections:
         self._idle: list[Connection] = []
         self._loans: WeakSet[_Loan] = WeakSet()
         self._paused = False
-
-    @property
-    def writers(self) -> int:
-        """How many may write at a time."""
-        return WRITERS if self.address.connections > LEAST_CONNECTIONS else 1
 
     @contextmanager
     def lend(self, *, to_write: bool = False) -> Iterator[Connection]:
@@ -309,10 +298,8 @@ class Connections:
         return open_ones
 
     def _take(self, loan: _Loan) -> Connection:
-        started = time.monotonic()
+        deadline = time.monotonic() + self.address.timeout_s
         with self._change:
-            beside = loan.to_write and any(other.to_write for other in self._loans)
-            deadline = started + (SPARE_S if beside else self.address.timeout_s)
             while not self._may_lend(loan):
                 if (left_s := deadline - time.monotonic()) <= 0:
                     raise Unavailable(

@@ -7,7 +7,6 @@ the server had done. Only when nobody answers for as long as a call may take is 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -39,22 +38,15 @@ RACES = 10
 """How often a transaction is tried that others, who ran beside it, caused to be undone."""
 
 
-class _Held(threading.local):
-    """What a thread holds that was let in to write."""
-
-    def __init__(self) -> None:
-        self.connection: Connection | None = None
-        self.loan = ExitStack()
-
-
 class Writer:
-    """Does batches of writes, each write once; each thread its own, on a connection of its own."""
+    """Does batches of writes, each write once."""
 
     def __init__(self, connections: Connections, sources: Sources) -> None:
         self._connections = connections
         self._sources = sources
         self._address = connections.address
-        self._held = _Held()
+        self._held = ExitStack()
+        self._connection: Connection | None = None
 
     def begin(self, *, wait: bool) -> bool:
         """Get hold of a connection; false if the server does not answer, but may do so soon."""
@@ -62,8 +54,6 @@ class Writer:
         try:
             self._connect()
         except Unavailable as error:
-            if error.code == "connections":
-                return False  # the other batch goes on meanwhile
             self._connections.outage.note(error)
             if wait:
                 time.sleep(PAUSE_S)
@@ -72,8 +62,8 @@ class Writer:
 
     def finish(self) -> None:
         """Let go of the connection."""
-        self._held.connection = None
-        self._held.loan.close()
+        self._connection = None
+        self._held.close()
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes, those of one session in their order; all durable when this returns."""
@@ -84,7 +74,7 @@ class Writer:
         refused = True  # each time until now: nothing of what is left was written
         while True:
             try:
-                self._commit(self._held.connection or self._connect(), batch)
+                self._commit(self._connection or self._connect(), batch)
                 return batch.outcomes()
             except Unavailable as error:
                 failure: Exception = error
@@ -113,9 +103,8 @@ class Writer:
         return error
 
     def _connect(self) -> Connection:
-        held = self._held
-        held.connection = held.loan.enter_context(self._connections.lend(to_write=True))
-        return held.connection
+        self._connection = self._held.enter_context(self._connections.lend(to_write=True))
+        return self._connection
 
     def _commit(self, connection: Connection, batch: _Batch) -> None:
         for tenant, open_ones in batch.by_tenant():

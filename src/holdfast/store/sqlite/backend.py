@@ -39,7 +39,6 @@ class SqliteBackend:
 
     stops = None  # a file says that it was changed, and not by what
     capabilities = Capabilities(durable=True, cross_process=True)
-    lanes = 1
 
     def __init__(self, database: Database, sources: Sources) -> None:
         self._database = database
