@@ -136,6 +136,24 @@ def test_an_interrupt_while_a_thread_starts(
     assert hits > 0
 
 
+def test_an_interrupt_before_the_committer_starts(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before the thread that commits is there leaves a store that still writes."""
+
+    def interrupted(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with holdfast.connect(url, timeout=5) as store:
+        queued = store._writing.add("a", [{"role": "user", "content": "queued"}], path="{}")
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store._shell._engine.commit_together([queued], 5)
+        store.add_user_message("a", "next")
+        assert [m["content"] for m in store.get_chat_history("a")] == ["next"]
+
+
 def _follow_a_turn(store: holdfast.SessionStore) -> None:
     with store.turn("a", "One?") as turn:
         turn.write("yes")

@@ -286,16 +286,15 @@ class Engine:
         return held and self._holding_thread == threading.get_ident()
 
     def _call_committer(self) -> None:
-        """Give the token to the committer thread, and start it if there is none."""
-        self._holder = COMMITTER
+        """Give the token to the committer thread, and start it before if there is none."""
         try:
             self._start_committer()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            self._holder = None
             waiting = self._take_batch()
             self._publish(waiting, [_no_thread(error) for _ in waiting])
             self._in_flight = False
         else:
+            self._holder = COMMITTER  # not earlier: Ctrl-C would leave it with nobody
             self._news.notify()
 
     def _start_committer(self) -> None:
