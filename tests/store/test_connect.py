@@ -216,3 +216,18 @@ def test_two_stores_of_one_file_tell_each_others_histories(own_folder: Path) -> 
         history.append({"role": "user", "content": "second"})
         other.set_chat_history("a", history)
         assert [m["content"] for m in one.get_chat_history("a")] == ["first", "meanwhile", "second"]
+
+
+def test_a_new_file_that_a_power_failure_tore_is_begun_anew(own_folder: Path) -> None:
+    """What was left of a file that was being made has no say in how the next one is laid out."""
+    with holdfast.connect("whole.db") as store:
+        store.add_user_message("s", "Hello")
+    torn = bytearray(Path("whole.db").read_bytes()[:4096])
+    torn[64:72] = b"\0\0\0\xcb\x72\xe0\x17\x74"  # the vacuum mode, and whose file it is
+    Path("torn.db").write_bytes(torn)
+    # A journal that says: the file had no page, so none is to be kept.
+    journal = bytes.fromhex("d9d505f920a163d7 00000000 00000001 00000000 00000200 00001000")
+    Path("torn.db-journal").write_bytes(journal.ljust(512, b"\0"))
+    with holdfast.connect("torn.db") as store:
+        store.add_user_message("s", "Hello")
+        assert store.verify().problems == []

@@ -80,6 +80,10 @@ class Database(Struct, frozen=True):
         connection = self._connect()
         try:
             if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
+                # By this look SQLite undid what a power failure had left of a new file. Its layout
+                # it read before that, from bytes that may have been torn: so it looks again.
+                connection.close()
+                connection = self._connect()
                 self._create(connection, sources)
             self._require_known_schema(connection)
             found = migrations.state(connection)
