@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import psycopg
+from psycopg.pq.abc import PGresult
 
+from holdfast.store.postgres import writer
+from holdfast.store.postgres.calls import Call, call
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.queries import calls, queries
 
 
 class Asked(NamedTuple):
@@ -39,6 +42,7 @@ class Step(NamedTuple):
 def recording(schema: str) -> Iterator[list[Asked]]:
     """Record every statement of `queries.sql` that this process sends meanwhile."""
     names = {statement: name for name, statement in queries(schema).items()}
+    called = {one: name for name, one in calls(schema).items()}
     asked: list[Asked] = []
     settings: dict[Connection, list[str]] = {}  # each transaction sets its tenant first
     execute = Connection.execute
@@ -52,7 +56,15 @@ def recording(schema: str) -> Iterator[list[Asked]]:
             settings.pop(self, None)
         return execute(self, query, params, **more)
 
-    with mock.patch.object(Connection, "execute", record):
+    def record_call(connection: Connection, wanted: Call, values: Any) -> PGresult:
+        name = called[wanted]
+        asked.append(Asked(name, queries(schema)[name], values, ()))
+        return call(connection, wanted, values)
+
+    with (
+        mock.patch.object(Connection, "execute", record),
+        mock.patch.object(writer, "call", record_call),
+    ):
         yield asked
 
 

@@ -127,7 +127,7 @@ def test_one_cut(server: Server, proxy: CuttingProxy, cut: Cut, statement: str) 
         store.delete_session("s")
         store.add_user_message("s", "before")
         if statement == "put_sessions":  # which goes together with COMMIT
-            statement = "INSERT INTO one_cut.sessions"
+            statement = 'INSERT INTO "one_cut".sessions'
         chosen: list[Request] = []
         choose = once(cut, containing=statement)
 
@@ -161,7 +161,7 @@ def test_a_deletion_that_nobody_answered(server: Server, proxy: CuttingProxy) ->
         holdfast.connect(f"{proxy.url_for(server)}?schema=between") as store,
     ):
         store.add_user_message("s", "old")
-        cut = once(Cut.AFTER, containing="DELETE FROM between.sessions")
+        cut = once(Cut.AFTER, containing='DELETE FROM "between".sessions')
         lost, made = threading.Event(), threading.Event()
 
         def choose(request: Request) -> Cut | None:
@@ -191,7 +191,7 @@ def test_a_refusal_that_nobody_answered(server: Server, proxy: CuttingProxy) -> 
     ):
         store.add_user_message("cleared", "old")
         store.add_user_message("refused", "old")
-        cut = once(Cut.AFTER, containing="INSERT INTO refused.sessions")
+        cut = once(Cut.AFTER, containing='INSERT INTO "refused".sessions')
         lost, deleted = threading.Event(), threading.Event()
 
         def choose(request: Request) -> Cut | None:

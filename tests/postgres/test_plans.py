@@ -15,7 +15,9 @@ from holdfast import SessionStore
 from holdfast.errors import NotSupported
 from holdfast.store.backend import Listing
 from holdfast.store.postgres.arrays import learn_arrays, texts
-from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.calls import call, text
+from holdfast.store.postgres.connections import connect, parse_address
+from holdfast.store.postgres.queries import calls, queries
 from holdfast.store.sources import Sources
 from holdfast.store.urls import backend_for
 from holdfast.testing.postgres import Server
@@ -45,9 +47,9 @@ NOTHING_TO_FIND = {
 INDEX_ALONE = {"count_indexed"}
 """Reads one index from end to end, and of the table what was not vacuumed; it is asked seldom."""
 
-FUNCTIONS: dict[str, tuple[int, int, Callable[[str], object]]] = {
-    "commit": (17, 18, lambda text: texts([text])),
-    "append": (5, 6, str),
+FUNCTIONS: dict[str, tuple[int, int, Callable[[str], bytes | None]]] = {
+    "commit": (17, 18, lambda word: texts([word])),
+    "append": (5, 6, text),
 }
 """Of the statements that call a function: where its keys and ids stand, and how one is sent."""
 
@@ -195,22 +197,21 @@ def test_no_table_is_scanned(seen: Seen, name: str) -> None:
 def test_no_function_scans_a_table(seen: Seen, name: str, *, keyed: bool) -> None:
     """What appends finds its rows through indexes, also with plans that are kept."""
     keys, ids, sent = FUNCTIONS[name]
-    calls = [each for each in seen.asked if each.name == name]
-    asked = next(each for each in calls if (each.values[keys] is not None) is keyed)
-    with psycopg.connect(seen.url, autocommit=True) as connection:
-        learn_arrays(connection)
+    found = [each for each in seen.asked if each.name == name]
+    asked = next(each for each in found if (each.values[keys] is not None) is keyed)
+    with connect(parse_address(seen.url, 10)) as connection:
         for attempt in range(10):
             values = list(asked.values)
             values[ids] = sent(f"w_again{attempt}")
             if keyed:
                 values[keys] = sent(f"again{attempt}")
             with connection.transaction(force_rollback=True):
-                done = connection.execute(asked.statement.encode(), values).fetchall()
+                done = call(connection, calls("holdfast")[name], values)
                 scans = connection.execute(
                     "SELECT relname, seq_scan FROM pg_stat_xact_user_tables "
                     "WHERE schemaname = 'holdfast' AND idx_scan > 0"
                 ).fetchall()
-            assert len(done) <= 1  # a write of a turn that is closed by now does nothing
+            assert done.ntuples <= 1  # a write of a turn that is closed by now does nothing
             assert ("sessions", 0) in scans
             assert all(scanned == 0 for _, scanned in scans), scans
 
