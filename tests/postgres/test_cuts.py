@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -154,6 +154,26 @@ def test_one_cut(server: Server, proxy: CuttingProxy, cut: Cut, statement: str) 
         assert ("COMMIT" in chosen[0].statements) == ("sessions" in statement)
 
 
+def _before_it_is_sent_again(
+    proxy: CuttingProxy, cut: Callable[[Request], Cut | None], do: Callable[[], None]
+) -> threading.Event:
+    """Do something between a cut and the decision about what is sent again; tell if it was done."""
+    lost, done = threading.Event(), threading.Event()
+
+    def choose(request: Request) -> Cut | None:
+        again = any("FOR UPDATE" in statement for statement in request.statements)
+        if again and lost.is_set() and not done.is_set():
+            done.set()
+            do()
+        chosen = cut(request)
+        if chosen is not None:
+            lost.set()
+        return chosen
+
+    proxy.choose = choose
+    return done
+
+
 def test_a_deletion_that_nobody_answered(server: Server, proxy: CuttingProxy) -> None:
     """A deletion that is sent again does not take what somebody made there in between."""
     with (
@@ -162,21 +182,13 @@ def test_a_deletion_that_nobody_answered(server: Server, proxy: CuttingProxy) ->
     ):
         store.add_user_message("s", "old")
         cut = once(Cut.AFTER, containing='DELETE FROM "between".sessions')
-        lost, made = threading.Event(), threading.Event()
 
-        def choose(request: Request) -> Cut | None:
-            again = any("FOR UPDATE" in statement for statement in request.statements)
-            if again and lost.is_set() and not made.is_set():
-                made.set()
-                while other.session_exists("s"):
-                    time.sleep(0.001)
-                other.add_user_message("s", "new")
-            chosen = cut(request)
-            if chosen is not None:
-                lost.set()
-            return chosen
+        def make_anew() -> None:
+            while other.session_exists("s"):
+                time.sleep(0.001)
+            other.add_user_message("s", "new")
 
-        proxy.choose = choose
+        made = _before_it_is_sent_again(proxy, cut, make_anew)
         assert store.delete_session("s").existed
         proxy.choose = lambda _: None
         assert made.is_set()
@@ -192,21 +204,13 @@ def test_a_refusal_that_nobody_answered(server: Server, proxy: CuttingProxy) -> 
         store.add_user_message("cleared", "old")
         store.add_user_message("refused", "old")
         cut = once(Cut.AFTER, containing='INSERT INTO "refused".sessions')
-        lost, deleted = threading.Event(), threading.Event()
 
-        def choose(request: Request) -> Cut | None:
-            again = any("FOR UPDATE" in statement for statement in request.statements)
-            if again and lost.is_set() and not deleted.is_set():
-                deleted.set()
-                while other.get_chat_history("cleared"):
-                    time.sleep(0.001)
-                other.delete_session("refused")
-            chosen = cut(request)
-            if chosen is not None:
-                lost.set()
-            return chosen
+        def delete() -> None:
+            while other.get_chat_history("cleared"):
+                time.sleep(0.001)
+            other.delete_session("refused")
 
-        proxy.choose = choose
+        deleted = _before_it_is_sent_again(proxy, cut, delete)
         writes = [
             store._writing.add("refused", [_said("new")], path="m", expected_revision=0),
             store._writing.clear("cleared"),
