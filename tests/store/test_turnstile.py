@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.store.sqlite.turnstile import ALONE_S, LOCK_SUFFIXES, PASS_S, Turnstile
+from holdfast.store.sqlite.turnstile import ALONE_S, LOCK_SUFFIXES, Turnstile
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
@@ -117,11 +117,11 @@ def test_whoever_is_alone_passes_without_asking_for_a_moment(
     assert one.enter(wait=False)
     assert not others_may_enter(), "the first time that it is alone"
     one.leave()
-    clock[0] += PASS_S / 2
+    clock[0] += 0.001
     assert one.enter(wait=False)
     assert others_may_enter(), "it has been through a moment ago, and locks nothing"
     one.leave()
-    clock[0] += PASS_S
+    clock[0] += 0.002
     assert one.enter(wait=False)
     assert not others_may_enter(), "time to ask again"
     one.leave()
@@ -133,8 +133,29 @@ def test_whoever_is_alone_passes_without_asking_for_a_moment(
     assert one.enter(wait=True)
     assert not others_may_enter(), "whoever waits its turn is not alone"
     one.leave()
+    assert one.enter(wait=False)
+    assert not others_may_enter(), "nor is it right afterwards"
+    one.leave()
     for turnstile in (one, other):
         turnstile.close()
+
+
+def test_whoever_sees_another_write_is_not_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that finds somebody else's commit goes through the turnstile from then on."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    path = str(tmp_path / "a.db")
+    with holdfast.connect(path) as one, holdfast.connect(path) as other:
+        turnstile = one._shell._engine.backend._turnstile  # type: ignore[attr-defined]
+        one.add_user_message("s", "first")
+        clock[0] += ALONE_S
+        one.add_user_message("s", "alone")
+        assert turnstile._passes_until > clock[0]
+        other.add_user_message("s", "somebody else")
+        one.add_user_message("s", "not alone any more")
+        assert turnstile._passes_until <= clock[0]
 
 
 NEWCOMER = """
