@@ -13,6 +13,9 @@ from holdfast.errors import Unavailable
 from holdfast.testing.checking import FAULTS, Plan, Report, Rule, check, plant, record
 from holdfast.testing.checking.faults import planting
 from holdfast.testing.checking.faults.plot import Fault
+from holdfast.testing.checking.operation import Add, Committed
+from holdfast.testing.checking.recording import by_session
+from tests.checking.recordings import START, Script
 from tests.stores import is_postgres
 
 OPERATIONS = 50_000
@@ -24,7 +27,6 @@ def _check(plan: Plan) -> Report:
     assert report.judged
     assert len(report.planted.caught) >= 25, report.planted.no_room
     assert report.operations >= plan.operations
-    assert report.judging_s < 15
     assert report.judgement.beyond * 100 < report.operations, "too much is judged by order alone"
     for outcome in ("written", "rewritten", "replayed", "history read", "refused: conflict"):
         assert report.outcomes[outcome] > 100, outcome
@@ -71,6 +73,21 @@ def test_every_fault_can_be_planted_and_is_caught(tmp_path: Path) -> None:
     planted = plant(recording, 1)
     assert planted.missed == []
     assert sorted(planted.caught) == sorted(fault.name for fault in FAULTS)
+
+
+def test_a_lost_append_is_planted_only_where_something_is_left() -> None:
+    """Without its only append a session looks deleted, which breaks another rule."""
+    gone = "an acknowledged append is gone"
+    script = Script()
+    script.did("a", (10, 20), Add(("x",)), Committed(START + 1, START + 1))
+    script.entry(1, "x")
+    assert gone in plant(by_session(script.finished()), 1).no_room
+    script = Script()
+    for number, text in enumerate(("x", "y"), 1):
+        revision = START + number
+        script.did("a", (number * 20, number * 20 + 9), Add((text,)), Committed(revision, revision))
+        script.entry(number, text)
+    assert gone in plant(by_session(script.finished()), 1).caught
 
 
 def test_a_judge_that_misses_a_fault_is_not_believed(

@@ -24,7 +24,8 @@ def _lost(plot: Plot) -> Operations | None:
     if found is None:
         return None
     change, _ = found
-    return plot.log(entry for entry in plot.entries() if entry.revision != change.last)
+    left = [entry for entry in plot.entries() if entry.revision != change.last]
+    return plot.log(left) if left else None  # an empty log says that the session was deleted
 
 
 def _doubled(plot: Plot) -> Operations | None:
