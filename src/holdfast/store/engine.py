@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import weakref
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -25,7 +25,16 @@ from holdfast.model.write import Write
 from holdfast.store.backend import Backend, Outcome, Result
 from holdfast.store.deadlines import Deadlines
 from holdfast.store.news import News
-from holdfast.store.pending import AnyPending, AsyncPending, Pending, PostedPending, State
+from holdfast.store.pending import (
+    AnyPending,
+    AsyncPending,
+    Pending,
+    PostedPending,
+    State,
+    deliver,
+    leave,
+    publish,
+)
 from holdfast.store.sources import Sources
 
 if TYPE_CHECKING:  # asyncio is slow to import, and those who use it have it already
@@ -122,6 +131,7 @@ class Engine:
             return [self._await_outcome(pending) for pending in waiting]
         except BaseException:  # Ctrl-C: what is still queued is not to be written behind our back
             for pending in waiting:
+                leave(pending, self._lock)
                 self._withdraw(pending)
             raise
 
@@ -291,7 +301,7 @@ class Engine:
             self._start_committer()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             waiting = self._take_batch()
-            self._publish(waiting, [_no_thread(error) for _ in waiting])
+            publish(waiting, [_no_thread(error) for _ in waiting], self._lock)
             self._in_flight = False
         else:
             self._holder = COMMITTER  # not earlier: Ctrl-C would leave it with nobody
@@ -420,7 +430,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
             batch = batch or self._take_batch()
             outcomes = [_unexpected(error) for _ in batch]
-        self._publish(batch, outcomes)
+        publish(batch, outcomes, self._lock)
         with self._lock:
             self._in_flight = False
             self._settled.notify_all()
@@ -445,23 +455,6 @@ class Engine:
             self._in_flight = bool(batch)
         return batch
 
-    def _publish(self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome]) -> None:
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[AsyncPending]] = defaultdict(list)
-        for pending, outcome in zip(batch, outcomes, strict=True):
-            pending.outcome = outcome
-            pending.state = State.DONE
-            if isinstance(pending, Pending):
-                pending.signal.release()
-            elif isinstance(pending, PostedPending):
-                pending.settled(outcome)
-            else:
-                by_loop[pending.loop].append(pending)
-        for loop, done in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_deliver, done)
-            except RuntimeError:  # the loop is closed: nobody waits there any more
-                continue
-
     # Deadlines
 
     def _await_outcome(self, pending: Pending) -> Outcome:
@@ -471,6 +464,8 @@ class Engine:
         except BaseException:  # Ctrl-C: what is still queued is not to be written behind our back
             self._withdraw(pending)
             raise
+        finally:
+            leave(pending, self._lock)
         if in_time or pending.outcome is not None:
             assert pending.outcome is not None
             return pending.outcome
@@ -501,13 +496,6 @@ class Engine:
             pending.future.set_exception(_not_answered())
 
 
-def _deliver(batch: Sequence[AsyncPending]) -> None:
-    """Set the futures of one loop's share of a batch, in that loop."""
-    for pending in batch:
-        if pending.outcome is not None and not pending.future.done():
-            pending.future.set_result(pending.outcome)
-
-
 async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
     """Wait for a batch in flight, however often the task is cancelled meanwhile."""
     import asyncio
@@ -515,7 +503,7 @@ async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
     while True:
         if pending.future.cancelled():
             pending.future = pending.loop.create_future()
-            _deliver([pending])
+            deliver([pending])
         try:
             return await pending.future
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""A write that waits in the engine's queue, and whoever waits for it.
+"""A write that waits in the engine's queue, and how whoever waits for it learns its outcome.
 
 It is `QUEUED` until its batch starts, and can be withdrawn until then: it was certainly not
 written. From there it is `IN_FLIGHT`, and only the batch's outcome says what became of it.
@@ -7,7 +7,9 @@ written. From there it is `IN_FLIGHT`, and only the batch's outcome says what be
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,9 +30,14 @@ class State(Enum):
 
 
 class Pending:
-    """A queued write of a thread, which waits on a lock that its outcome releases."""
+    """A queued write of a thread, which waits on a lock that is released when its outcome is there.
 
-    __slots__ = ("deadline", "outcome", "signal", "state", "write")
+    A batch's threads wake one another, each the one that is `following`: if all were woken at once,
+    they would fight for the interpreter's lock. Whoever `left` before that is passed over. The main
+    thread, where signal handlers run, wakes nobody: it is not to keep others waiting.
+    """
+
+    __slots__ = ("deadline", "following", "left", "outcome", "relays", "signal", "state", "write")
 
     def __init__(self, write: Write, deadline: float) -> None:
         self.write = write
@@ -39,6 +46,9 @@ class Pending:
         self.outcome: Outcome | None = None
         self.signal = threading.Lock()
         self.signal.acquire()
+        self.relays = threading.get_ident() != threading.main_thread().ident
+        self.following: Pending | None = None
+        self.left = False
 
 
 class PostedPending:
@@ -69,3 +79,54 @@ class AsyncPending:
 
 
 AnyPending: TypeAlias = Pending | PostedPending | AsyncPending
+
+
+def publish(
+    batch: Sequence[AnyPending], outcomes: Sequence[Outcome], lock: AbstractContextManager[object]
+) -> None:
+    """Tell everybody who waits for a write of this batch what became of it."""
+    threads: list[Pending] = []
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[AsyncPending]] = defaultdict(list)
+    for pending, outcome in zip(batch, outcomes, strict=True):
+        pending.outcome = outcome
+        pending.state = State.DONE
+        if isinstance(pending, Pending):
+            threads.append(pending)
+        elif isinstance(pending, PostedPending):
+            pending.settled(outcome)
+        else:
+            by_loop[pending.loop].append(pending)
+    wake(threads, lock)
+    for loop, done in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(deliver, done)
+        except RuntimeError:  # the loop is closed: nobody waits there any more
+            continue
+
+
+def deliver(batch: Sequence[AsyncPending]) -> None:
+    """Set the futures of one loop's share of a batch, in that loop."""
+    for pending in batch:
+        if pending.outcome is not None and not pending.future.done():
+            pending.future.set_result(pending.outcome)
+
+
+def wake(threads: Sequence[Pending], lock: AbstractContextManager[object]) -> None:
+    """Wake a batch's threads: the first of those that relay, and it the next, and so on."""
+    first: Pending | None = None
+    with lock:
+        for pending in reversed(threads):
+            if pending.relays and not pending.left:
+                pending.following, first = first, pending
+    for pending in threads:
+        if pending is first or not pending.relays:
+            pending.signal.release()
+
+
+def leave(pending: Pending, lock: AbstractContextManager[object]) -> None:
+    """Wake whoever was to be woken by this thread, which does not wait any more."""
+    with lock:
+        pending.left = True
+        following, pending.following = pending.following, None
+    if following is not None:
+        following.signal.release()
