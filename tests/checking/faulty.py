@@ -170,20 +170,14 @@ class Lagging(Faulty):
 
 
 class Tearing(Faulty):
-    """Leaves the last entry out of some reads."""
+    """Leaves the last message out of some reads."""
 
     def shown(self, tenant: str, read: HistoryRead) -> HistoryRead:  # noqa: ARG002 - as above
         """Cut a read short."""
-        if not read.revisions or not self.strikes():
+        if not read.payloads or not self.strikes():
             return read
-        return HistoryRead(
-            read.session,
-            read.revision,
-            read.revisions[:-1],
-            read.payloads[:-1],
-            read.checksums[:-1],
-            read.complete,
-        )
+        kept = len(codec.split_lines(read.payloads)) - 1
+        return structs.replace(read, payloads=codec.first_messages(read.payloads, kept))
 
 
 class Mixing(Faulty):

@@ -19,12 +19,13 @@ class Damaged(MemoryBackend):
         self, tenant: str, session_id: str, *, at: int | None = None, last: int | None = None
     ) -> HistoryRead | None:
         """What is there, with other checksums."""
-        read = super().read_history(tenant, session_id, at=at, last=last)
-        assert read is not None
-        checksums = [checksum ^ 1 for checksum in read.checksums]
-        return HistoryRead(
-            read.session, read.revision, read.revisions, read.payloads, checksums, read.complete
-        )
+        session = self._sessions[tenant, session_id]
+        intact = session.log
+        session.log = [row._replace(checksum=row.checksum ^ 1) for row in intact]
+        try:
+            return super().read_history(tenant, session_id, at=at, last=last)
+        finally:
+            session.log = intact
 
 
 @pytest.mark.parametrize("face", conformance.FACES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from operator import contains
 from typing import Any, TypedDict, TypeGuard, cast
 from zlib import crc32
@@ -26,7 +26,10 @@ MESSAGES_PER_ENTRY = 64
 """A rewrite's entries: longer ones read faster, shorter ones lose less to a damaged byte."""
 
 SLICE_BYTES = 64 * 1024
-"""As much is decoded in one call: it stays in the processor's cache."""
+"""As much is read, checked and decoded together: it stays in the processor's cache."""
+
+FIRST_ROWS = 64
+"""Of a history's first slice, when it is not known yet how long its entries are."""
 
 
 class _ProviderForm(TypedDict, total=False):
@@ -227,19 +230,29 @@ def canonical(value: object) -> bytes:
     return _encode_sorted(value)
 
 
-def check_payloads(
-    session_id: str,
-    revisions: Sequence[int],
-    payloads: Sequence[bytes],
-    checksums: Sequence[int],
-) -> tuple[bytes, ...]:
-    """Return the entries' payloads, which are as written."""
-    try:
-        if list(map(crc32, payloads)) == checksums:
-            return tuple(payloads)
-    except TypeError:  # a payload that is not even bytes: the walk below names it
-        pass
-    return tuple(map(check_payload, repeat(session_id), revisions, payloads, checksums))
+def joined(
+    session_id: str, rows: Iterable[tuple[int, bytes, int]], base: int
+) -> tuple[int, tuple[bytes, ...]]:
+    """Return the last revision of entries, or `base`, and their payloads, which are as written.
+
+    Rows are revision, payload and checksum. They are taken a slice at a time, and joined, so that
+    what each of them took is used again for the next, and is still in the processor's cache.
+    """
+    rows = iter(rows)
+    found: list[bytes] = []
+    size = FIRST_ROWS
+    while some := list(islice(rows, size)):
+        revisions, payloads, checksums = zip(*some, strict=True)
+        try:
+            intact = tuple(map(crc32, payloads)) == checksums
+        except TypeError:  # a payload that is not even bytes
+            intact = False
+        if not intact:
+            payloads = tuple(check_payload(session_id, *row) for row in some)
+        found.append(b"\n".join(payloads))
+        base = revisions[-1]
+        size = max(1, SLICE_BYTES * len(some) // (len(found[-1]) or 1))
+    return base, tuple(found)
 
 
 def check_payload(session_id: str, revision: int, payload: object, checksum: int) -> bytes:

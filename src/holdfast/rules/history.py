@@ -16,7 +16,7 @@ from holdfast.rules import providers
 class Origin(Struct, frozen=True):
     """Where a history was read: the session, the revision, and the payloads as they were.
 
-    `source` is the store's identity, the tenant and the session's id. `payloads` are the entries'
+    `source` is the store's identity, the tenant and the session's id. `payloads` are the stored
     bytes: what the history was, whatever a caller does to its dicts. A history was read `repaired`
     or not; a `pinned` one with `at=`, so it is no base to save on; a `partial` one with a limit; a
     `spent` one was saved, but what became of it is not known here.

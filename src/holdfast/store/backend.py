@@ -52,14 +52,13 @@ class HistoryRead(Struct, frozen=True):
     """Message entries of one generation, from one snapshot, oldest first.
 
     `revision` is the history revision that they make up; `complete` says that the generation's
-    beginning is among them. Columns, not rows: a tuple an entry would cost as much as its decoding.
+    beginning is among them. `payloads` match their checksums, and are joined: a value for each
+    entry would cost as much as its decoding.
     """
 
     session: SessionRow
     revision: int
-    revisions: list[int]
-    payloads: list[bytes]
-    checksums: list[int]
+    payloads: tuple[bytes, ...]
     complete: bool
 
 

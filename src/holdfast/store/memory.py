@@ -19,6 +19,7 @@ from holdfast.model.session import ListedSession, SessionRow, listed, new_sessio
 from holdfast.model.stats import Stats
 from holdfast.model.turn import Ticket
 from holdfast.model.write import KeyRow, Write, WriteKind
+from holdfast.rules import codec
 from holdfast.rules.committing import decide
 from holdfast.rules.decision import Decision, rank_after
 from holdfast.rules.search import Scan, said_in
@@ -199,15 +200,8 @@ class MemoryBackend:
                     break
                 base = entry.revision
         found = [e for e in log if base < e.revision <= upper and e.kind == EntryKind.MESSAGE]
-        revision = found[-1].revision if found else base
-        return HistoryRead(
-            row,
-            revision,
-            [e.revision for e in found],
-            [e.payload for e in found],
-            [e.checksum for e in found],
-            complete=True,
-        )
+        rows = ((e.revision, e.payload, e.checksum) for e in found)
+        return HistoryRead(row, *codec.joined(session_id, rows, base), complete=True)
 
     def read_log(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None

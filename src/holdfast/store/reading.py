@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.errors import CorruptEntry, InvalidArgument, Purged, SessionNotFound
-from holdfast.model.entry import Entry, LogRow
+from holdfast.model.entry import Entry, EntryKind, LogRow
 from holdfast.model.message import Message
 from holdfast.model.session import REVISION_BITS, Page, Point, SessionInfo, SessionRow
 from holdfast.model.stats import Stats
@@ -33,18 +33,18 @@ from holdfast.store.backend import Backend, HistoryRead, Listing, LogRead
 Decode: TypeAlias = Callable[[tuple[bytes, ...]], list[Message]]
 MAX_DIGITS = 19
 MIN_STEP = 16
+_IN_HISTORIES = (EntryKind.MESSAGE, EntryKind.RESET)
+"""What stands among messages: no history reaches beyond its reset, unless its row is damaged."""
 
 
 class Past(Struct, frozen=True):
     """A session's history at some point, as it is stored.
 
     `revision` is the history revision that was read; -n leaves out the end of what stood there.
-    `revisions` are those of the entries that `payloads` are from.
     """
 
     session: SessionRow
     revision: int
-    revisions: list[int]
     payloads: tuple[bytes, ...]
 
     @property
@@ -112,16 +112,23 @@ class Reading:
         read, payloads = self._read(session_id, None, at)
         if read is None:
             raise no_session(session_id)
-        return Past(read.session, read.revision, read.revisions[: len(payloads)], payloads)
+        return Past(read.session, read.revision, payloads)
 
     def revision(self, session_id: str, at: Point | None = None) -> int:
         """Return the revision of the history at a point; -n may lie inside of an entry."""
         past = self.past(session_id, at)
         if not isinstance(at, int) or at >= 0:
             return past.revision
-        revision = past.revisions[-1] if past.revisions else past.session.base
+        lines = past.lines
+        log = self._log(session_id, past.session.base, None)
+        ends = {
+            row.ordinal + row.payload.count(b"\n") + 1: row.revision
+            for row in log
+            if row.kind == EntryKind.MESSAGE
+        }
+        revision = ends.get(len(lines)) if lines else past.session.base
         with suppress(Purged):  # inside of the commit that began this history
-            if self.past(session_id, revision).payloads == past.payloads:
+            if revision is not None and self.past(session_id, revision).lines == lines:
                 return revision
         raise InvalidArgument(
             f"the history of session {session_id!r} at {at} ends inside of a commit, so no "
@@ -244,7 +251,7 @@ class Reading:
         last = limit
         while True:
             read, payloads = self._read(session_id, last, at)
-            messages = _decoded(session_id, read, decode, payloads)
+            messages = self._decoded(session_id, read, decode, payloads)
             view = repair(messages) if repaired else messages
             if limit is None:
                 return read, payloads, view
@@ -272,14 +279,41 @@ class Reading:
             _require_revision(session_id, read.session, revision)
         if read.revision < read.session.floor:
             raise Purged(f"what session {session_id!r} was at revision {revision} has been purged")
-        payloads = codec.check_payloads(session_id, read.revisions, read.payloads, read.checksums)
+        payloads = read.payloads
         if back:
             # Read after the history: then no prompt in it is of a turn that is not known yet.
             turns = self._turns(session_id).rows
-            messages = _decoded(session_id, read, codec.decode_whole, payloads)
+            messages = self._decoded(session_id, read, codec.decode_whole, payloads)
             before = points.before_step(session_id, messages, turns, back)
             payloads = codec.first_messages(payloads, before)
         return read, payloads
+
+    def _decoded(
+        self,
+        session_id: str,
+        read: HistoryRead | None,
+        decode: Decode,
+        payloads: tuple[bytes, ...],
+    ) -> list[Message]:
+        """Decode what was read; if that fails, name an entry that is at fault."""
+        if read is None or not payloads:
+            return []
+        try:
+            return decode(payloads)
+        except msgspec.MsgspecError as error:
+            for row in reversed(self._log(session_id, 0, None)):
+                if row.kind not in _IN_HISTORIES or row.revision > read.revision:
+                    continue
+                try:
+                    decode((row.payload,))
+                except msgspec.MsgspecError as fault:
+                    raise CorruptEntry(
+                        f"entry {row.revision} of session {session_id!r} cannot be decoded: "
+                        f"{fault}",
+                        session_id=session_id,
+                        revision=row.revision,
+                    ) from error
+            raise
 
     def _place(self, session_id: str, at: Point | None) -> tuple[int | None, int]:
         """Return the revision that a point names, or how many steps back it lies.
@@ -335,30 +369,6 @@ def _require_revision(session_id: str, session: SessionRow, revision: int) -> No
         f"revision {revision} is not one of session {session_id!r}",
         hint="a deleted session's revisions do not fit a new one with its id",
     )
-
-
-def _decoded(
-    session_id: str,
-    read: HistoryRead | None,
-    decode: Decode,
-    payloads: tuple[bytes, ...],
-) -> list[Message]:
-    """Decode all payloads in one call; if that fails, name the entry that is at fault."""
-    if read is None or not payloads:
-        return []
-    try:
-        return decode(payloads)
-    except msgspec.MsgspecError as error:
-        for revision, payload in zip(read.revisions, payloads, strict=False):
-            try:
-                decode((payload,))
-            except msgspec.MsgspecError as fault:
-                raise CorruptEntry(
-                    f"entry {revision} of session {session_id!r} cannot be decoded: {fault}",
-                    session_id=session_id,
-                    revision=revision,
-                ) from error
-        raise
 
 
 def _place(cursor: str) -> tuple[int, int]:

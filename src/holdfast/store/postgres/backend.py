@@ -11,6 +11,7 @@ from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.turn import Interrupting
 from holdfast.model.write import KeyRow, Write
+from holdfast.rules import codec
 from holdfast.store.backend import (
     Capabilities,
     Durability,
@@ -96,9 +97,15 @@ class PostgresBackend:
         self, tenant: str, session_id: str, *, at: int | None = None, last: int | None = None
     ) -> HistoryRead | None:
         """Return the history now or at revision `at`, from one snapshot."""
-        return self._readers.read(
+        found = self._readers.read(
             tenant, lambda snapshot: logs.history(snapshot, session_id, at, last)
         )
+        if found is None:
+            return None
+        revision, payloads = codec.joined(session_id, found.rows, found.base)
+        if last == 0:
+            return HistoryRead(found.session, revision, (), complete=False)
+        return HistoryRead(found.session, revision, payloads, found.complete)
 
     def read_log(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 
@@ -13,13 +13,23 @@ from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow
 from holdfast.rules.totals import usage_totals
-from holdfast.store.backend import HistoryRead, LogRead
+from holdfast.store.backend import LogRead
 from holdfast.store.postgres.readers import Snapshot
 from holdfast.store.postgres.sharding import shard_of
 
 FIRST_SLICE = 64
 
-_Columns = tuple[list[int], list[bytes], list[int]]
+_Row: TypeAlias = tuple[int, bytes, int]
+"""A message entry's revision, payload and checksum."""
+
+
+class Extract(NamedTuple):
+    """The message entries of a history, or of its end, and the revision that they lie above."""
+
+    session: SessionRow
+    base: int
+    rows: Sequence[_Row]
+    complete: bool
 
 
 def session(snapshot: Snapshot, session_id: str) -> SessionRow | None:
@@ -30,7 +40,7 @@ def session(snapshot: Snapshot, session_id: str) -> SessionRow | None:
 
 def history(
     snapshot: Snapshot, session_id: str, at: int | None, last: int | None
-) -> HistoryRead | None:
+) -> Extract | None:
     """Return the history now or at revision `at`; at least the `last` messages of it."""
     asked = snapshot.ask_session("session", session_id)
     current = None
@@ -45,15 +55,10 @@ def history(
         base, upper = _generation(snapshot, found, at)
     if last is not None:
         # Of none at all there is still a revision: that of the last one left out.
-        columns, complete = _last(snapshot, found, (base, upper), max(last, 1))
-    else:
-        if current is None:
-            current = snapshot.ask("history", _shard(found), base, upper)
-        columns, complete = _columns(current.fetchall()), True
-    revision = columns[0][-1] if columns[0] else base
-    if last == 0:
-        columns, complete = ([], [], []), False
-    return HistoryRead(found, revision, *columns, complete)
+        return Extract(found, base, *_last(snapshot, found, (base, upper), max(last, 1)))
+    if current is None:
+        current = snapshot.ask("history", _shard(found), base, upper)
+    return Extract(found, base, current.fetchall(), complete=True)
 
 
 def log(snapshot: Snapshot, session_id: str, after: int, limit: int | None) -> LogRead | None:
@@ -147,20 +152,12 @@ def _generation(snapshot: Snapshot, found: SessionRow, at: int) -> tuple[int, in
     return found.start, at
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> _Columns:
-    """Return the revisions, payloads and checksums of entries."""
-    if not rows:
-        return [], [], []
-    revisions, payloads, checksums = zip(*rows, strict=True)
-    return list(revisions), list(payloads), list(checksums)
-
-
 def _last(
     snapshot: Snapshot, found: SessionRow, bounds: tuple[int, int], last: int
-) -> tuple[_Columns, bool]:
+) -> tuple[list[_Row], bool]:
     """Return the entries that hold the last messages, and whether they reach the beginning."""
     base, upper = bounds
-    entries: list[tuple[Any, ...]] = []
+    entries: list[_Row] = []
     held, first, size = 0, 0, min(last, FIRST_SLICE)
     while True:
         asked = snapshot.ask("history_backwards", _shard(found), base, upper, size)
@@ -169,9 +166,9 @@ def _last(
             entries.append((revision, payload, checksum))
             held, first = held + payload.count(b"\n") + 1, ordinal
             if held >= last:
-                return _columns(entries[::-1]), first == 0
+                return entries[::-1], first == 0
         if len(rows) < size:
-            return _columns(entries[::-1]), first == 0
+            return entries[::-1], first == 0
         upper, size = rows[-1][0] - 1, 2 * size
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Search
 from holdfast.model.session import ListedSession, SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow, Write
+from holdfast.rules import codec
 from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import (
     Capabilities,
@@ -32,6 +34,9 @@ from holdfast.store.sqlite.writer import Writer
 
 _TOP = (1 << 63) - 1
 FORK_WAIT_S = 5.0
+
+_Row: TypeAlias = tuple[int, bytes, int]
+"""A message entry's revision, payload and checksum."""
 
 
 class SqliteBackend:
@@ -127,15 +132,15 @@ class SqliteBackend:
                 base, upper = session.base, session.revision
             else:
                 base, upper = _generation(connection, session, at)
-            if last is None:
-                columns, complete = _all(connection, (base, upper)), True
-            else:
+            rows: Iterable[_Row] = connection.execute(queries()["history"], (base, upper))
+            complete = True
+            if last is not None:
                 # Of none at all there is still a revision: that of the last one left out.
-                columns, complete = _last(connection, (base, upper), max(last, 1))
-        revision = columns[0][-1] if columns[0] else base
+                rows, complete = _last(connection, (base, upper), max(last, 1))
+            revision, payloads = codec.joined(session_id, rows, base)
         if last == 0:
-            columns, complete = ([], [], []), False
-        return HistoryRead(session, revision, *columns, complete)
+            payloads, complete = (), False
+        return HistoryRead(session, revision, payloads, complete)
 
     def read_log(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None
@@ -312,39 +317,20 @@ def _generation(connection: sqlite3.Connection, session: SessionRow, at: int) ->
     return session.start, at
 
 
-_Columns = tuple[list[int], list[bytes], list[int]]
-
-
-def _all(connection: sqlite3.Connection, bounds: tuple[int, int]) -> _Columns:
-    """Return the revisions, payloads and checksums of all entries of a generation."""
-    revisions: list[int] = []
-    payloads: list[bytes] = []
-    checksums: list[int] = []
-    for revision, payload, checksum in connection.execute(queries()["history"], bounds):
-        revisions.append(revision)
-        payloads.append(payload)
-        checksums.append(checksum)
-    return revisions, payloads, checksums
-
-
 def _last(
     connection: sqlite3.Connection, bounds: tuple[int, int], last: int
-) -> tuple[_Columns, bool]:
+) -> tuple[list[_Row], bool]:
     """Return the entries that hold the last messages, and whether they reach the beginning."""
-    revisions: list[int] = []
-    payloads: list[bytes] = []
-    checksums: list[int] = []
+    rows: list[_Row] = []
     first = end = 0
     for revision, first, payload, checksum in connection.execute(
         queries()["history_backwards"], bounds
     ):
         end = end or first + payload.count(b"\n") + 1
-        revisions.append(revision)
-        payloads.append(payload)
-        checksums.append(checksum)
+        rows.append((revision, payload, checksum))
         if end - first >= last:
             break
-    return (revisions[::-1], payloads[::-1], checksums[::-1]), first == 0
+    return rows[::-1], first == 0
 
 
 def _log(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[LogRow]:
