@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from holdfast.testing.postgres import CuttingProxy, Server
+from holdfast.testing.postgres import CuttingProxy, Replica, Server
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_failover_keeps_every_acknowledged_row(primary: Server, tmp_path: Path) 
 
     started = threading.Event()
     with (
-        primary.replica(tmp_path / "replica") as replica,
+        Replica.of(primary, tmp_path / "replica") as replica,
         CuttingProxy(primary.port) as proxy,
         ThreadPoolExecutor(1) as thread,
     ):
@@ -69,7 +69,7 @@ def test_commits_wait_for_a_synchronous_replica(primary: Server, tmp_path: Path)
     """While its synchronous replica is frozen or down, a primary acknowledges nothing."""
     insert = "INSERT INTO rows VALUES (1)"
     with (
-        primary.replica(tmp_path / "replica") as replica,
+        Replica.of(primary, tmp_path / "replica") as replica,
         ThreadPoolExecutor(1) as thread,
     ):
         replica.freeze()
@@ -89,7 +89,7 @@ def test_commits_wait_for_a_synchronous_replica(primary: Server, tmp_path: Path)
 
 def test_an_asynchronous_replica_may_lack_rows(primary: Server, tmp_path: Path) -> None:
     """What a primary acknowledged while an asynchronous replica was away is lost at a failover."""
-    with primary.replica(tmp_path / "replica", synchronous=False) as replica:
+    with Replica.of(primary, tmp_path / "replica", synchronous=False) as replica:
         replica.stop()
         primary.execute("INSERT INTO rows VALUES (1)")
         primary.kill()
@@ -101,13 +101,13 @@ def test_an_asynchronous_replica_may_lack_rows(primary: Server, tmp_path: Path) 
 def test_a_promoted_replica_can_have_one_of_its_own(primary: Server, tmp_path: Path) -> None:
     """A primary may have several synchronous replicas, and a promoted one replicas of its own."""
     with (
-        primary.replica(tmp_path / "one", name="one") as one,
-        primary.replica(tmp_path / "two", name="two") as two,
+        Replica.of(primary, tmp_path / "one", name="one") as one,
+        Replica.of(primary, tmp_path / "two", name="two") as two,
     ):
         states = "SELECT application_name, sync_state FROM pg_stat_replication ORDER BY 1"
         assert primary.execute(states) == [("one", "sync"), ("two", "sync")]
         two.promote()
-        with two.replica(tmp_path / "three", name="three") as three:
+        with Replica.of(two, tmp_path / "three", name="three") as three:
             two.execute("INSERT INTO rows VALUES (3)")
             assert two.execute(states) == [("three", "sync")]
             three.promote()

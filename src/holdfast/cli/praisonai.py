@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from holdfast.cli.conflicts import require_new
 from holdfast.cli.escaping import visible
 from holdfast.cli.options import open_or_make_store, settings_of
 from holdfast.cli.printing import plural, print_json, say
-from holdfast.cli.transfer import require_new
 from holdfast.integrations.praisonai.details import IMPORTED
 from holdfast.integrations.praisonai.gathering import stored_id
 from holdfast.integrations.praisonai.importing import Outcome, Rescued, Source, bring, read

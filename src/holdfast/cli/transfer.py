@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from holdfast.cli.conflicts import require_new
 from holdfast.cli.escaping import visible
 from holdfast.cli.options import (
     Settings,
@@ -179,16 +180,6 @@ def _import(
         say(f"Skipped {visible(name)}, which is in {settings.place} already.")
     if not named:
         say("SOURCE holds no sessions.")
-
-
-def require_new(there: list[str], place: str, hint: str) -> None:
-    """Refuse to import sessions that are there already, or stand in the source twice."""
-    if there:
-        raise Conflict(
-            f"nothing was imported: in {place} there is already {', '.join(map(repr, there))}",
-            code="session_exists",
-            hint=hint,
-        )
 
 
 def _read(source: IO[bytes]) -> list[Export]:

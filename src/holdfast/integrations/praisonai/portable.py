@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdfast.errors import Conflict, HoldfastError
 from holdfast.integrations.praisonai import files
 from holdfast.integrations.praisonai.gathering import Find, Kind, as_export, gather
 from holdfast.integrations.praisonai.values import ImportReport, SessionData
 from holdfast.store.sync_store import SessionStore
-
-if TYPE_CHECKING:
-    from holdfast.integrations.praisonai.store import DefaultSessionStore
 
 VERSION = 1
 _CHAINS = ("lineage_id", "root_session_id", "thread_id")
@@ -24,21 +21,12 @@ def payload(sessions: Iterable[SessionData]) -> dict[str, Any]:
     return {"version": VERSION, "sessions": [one.to_dict() for one in sessions]}
 
 
-def exported(
-    store: DefaultSessionStore, session_id: str, *, include_lineage: bool
-) -> dict[str, Any]:
-    """Return one session as an export, with those that go on from it or come before it."""
-    if not store.session_exists(session_id):
-        return payload([])
-    session = store.get_session(session_id)
+def lineage(session: SessionData, others: Iterable[SessionData]) -> list[SessionData]:
+    """Return a session and those of the others that go on from it or come before it."""
     chain = _chain(session)
-    found = [session]
-    if include_lineage and chain is not None:
-        for row in store.list_sessions(None):
-            if row["session_id"] != session_id:
-                other = store.get_session(row["session_id"])
-                found += [other] if _chain(other) == chain else []
-    return payload(found)
+    if chain is None:
+        return [session]
+    return [session, *(other for other in others if _chain(other) == chain)]
 
 
 def imported(

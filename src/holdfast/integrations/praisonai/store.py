@@ -422,7 +422,13 @@ class DefaultSessionStore:
 
     def export_session(self, session_id: str, *, include_lineage: bool = True) -> dict[str, Any]:
         """Return a session, and those of its lineage, as PraisonAI exports them."""
-        return portable.exported(self, session_id, include_lineage=include_lineage)
+        if not self.session_exists(session_id):
+            return portable.payload([])
+        session = self.get_session(session_id)
+        if not include_lineage:
+            return portable.payload([session])
+        others = (info.id for info in self._infos(None) if info.id != session_id)
+        return portable.payload(portable.lineage(session, map(self.get_session, others)))
 
     def export_all(self) -> dict[str, Any]:
         """Return all sessions as PraisonAI exports them."""

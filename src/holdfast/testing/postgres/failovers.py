@@ -49,7 +49,7 @@ class Failovers:
 
     def _new_replica(self) -> Replica:
         name = f"server{len(self._servers)}"
-        return self._servers[-1].replica(self._folder / name, name=name)
+        return Replica.of(self._servers[-1], self._folder / name, name=name)
 
     def __enter__(self) -> Self:
         self._proxy.__enter__()

@@ -24,10 +24,18 @@ class Replica(Server):
     """A copy of a primary that receives all that is committed there, and can be read."""
 
     @classmethod
-    def of(cls, primary: Server, folder: Path | str, *, name: str, synchronous: bool) -> Self:
+    def of(
+        cls,
+        primary: Server,
+        folder: Path | str,
+        *,
+        name: str = "replica",
+        synchronous: bool = True,
+    ) -> Self:
         """Copy the primary into the folder, start the copy, and wait until it follows.
 
-        `Server.replica` is the same.
+        `name` is its name in `pg_stat_replication`. From now on the primary's commits wait until a
+        synchronous replica has stored them, for as long as that takes.
         """
         replica = cls(Path(folder).absolute(), settings={**primary.settings, **SETTINGS})
         replica.folder.mkdir(parents=True, exist_ok=True)

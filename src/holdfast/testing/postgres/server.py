@@ -16,15 +16,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from holdfast.errors import Unavailable
 from holdfast.testing.postgres import guard, processes, programs
 from holdfast.testing.postgres.ports import free_port
 from holdfast.testing.postgres.template import make_data_folder
-
-if TYPE_CHECKING:
-    from holdfast.testing.postgres.replication import Replica
 
 READY_S = 60.0
 """How long a server may take to start, crash recovery included, or to stop."""
@@ -146,18 +143,6 @@ class Server:
     def thaw(self) -> None:
         """Let a frozen server go on; one that is not frozen goes on as well."""
         processes.thaw(self.pid)
-
-    def replica(
-        self, folder: Path | str, *, name: str = "replica", synchronous: bool = True
-    ) -> Replica:
-        """Make a replica of this server in a folder, and wait until it follows.
-
-        `name` is its name in `pg_stat_replication`. From now on this server's commits wait until a
-        synchronous replica has stored them, for as long as that takes.
-        """
-        from holdfast.testing.postgres.replication import Replica
-
-        return Replica.of(self, folder, name=name, synchronous=synchronous)
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run one statement on the database `postgres`, as a transaction; return its rows."""
