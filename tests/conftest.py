@@ -42,7 +42,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, b
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that is shared by all tests: it must not be stopped, killed, frozen or set up."""
-    with Server.start(tmp_path_factory.mktemp("postgres") / "shared") as server:
+    # Sooner than anybody stops waiting for a lock: no deadlock is to pass unseen.
+    settings = {"deadlock_timeout": "200ms"}
+    folder = tmp_path_factory.mktemp("postgres") / "shared"
+    with Server.start(folder, settings=settings) as server:
         yield server
 
 

@@ -48,8 +48,8 @@ INDEX_ALONE = {"count_indexed"}
 """Reads one index from end to end, and of the table what was not vacuumed; it is asked seldom."""
 
 FUNCTIONS: dict[str, tuple[int, int, Callable[[str], bytes | None]]] = {
-    "commit": (17, 18, lambda word: texts([word])),
-    "append": (5, 6, text),
+    "commit": (18, 19, lambda word: texts([word])),
+    "append": (6, 7, text),
 }
 """Of the statements that call a function: where its keys and ids stand, and how one is sent."""
 

@@ -67,7 +67,7 @@ def test_short_timeouts(database: str, setting: str) -> None:
             ]
             for thread in threads:
                 thread.start()
-            wait_for(lambda: _longest_wait_s(watcher) > 0.5, "waiting patiently")
+            wait_for(lambda: _longest_wait_s(watcher) > 0.2, "waiting patiently")
             holder.rollback()
             for thread in threads:
                 thread.join()

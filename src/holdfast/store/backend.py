@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.commit import Deletion
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Indexed, Search
@@ -21,6 +21,11 @@ Result: TypeAlias = Answer | Deletion | Indexed
 
 Outcome: TypeAlias = Result | HoldfastError
 """What one write of a batch came to; an error means that this write changed nothing."""
+
+
+def is_contended(outcome: Outcome) -> bool:
+    """Say whether a write was refused because others were in the way just now."""
+    return isinstance(outcome, Unavailable) and outcome.code == "contended"
 
 
 Durability: TypeAlias = Literal["full", "relaxed"]
@@ -127,6 +132,9 @@ class Backend(Protocol):
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes in order, each atomically, all durable when this returns.
+
+        A write that `is_contended` is refused with all of its session that come after it, and may
+        be done by a later batch.
 
         Raises if the batch failed as a whole: `OutcomeUnknown` if it may have happened all the
         same, any other error if it certainly did not.

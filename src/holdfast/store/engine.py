@@ -20,9 +20,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
+from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.write import Write
-from holdfast.store.backend import Backend, Outcome, Result
+from holdfast.store import refusals
+from holdfast.store.backend import Backend, Outcome, Result, is_contended
 from holdfast.store.deadlines import Deadlines
 from holdfast.store.news import News
 from holdfast.store.pending import (
@@ -154,7 +155,7 @@ class Engine:
             if self._withdraw(pending):
                 raise
             outcome = await _outcome_despite_cancellation(pending)
-            raise asyncio.CancelledError(_last_word(outcome)) from None
+            raise asyncio.CancelledError(refusals.last_word(outcome)) from None
         finally:
             deadlines.forget(pending)
 
@@ -301,7 +302,7 @@ class Engine:
             self._start_committer()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             waiting = self._take_batch()
-            publish(waiting, [_no_thread(error) for _ in waiting], self._lock)
+            publish(waiting, [refusals.no_thread(error) for _ in waiting], self._lock)
             self._in_flight = False
         else:
             self._holder = COMMITTER  # not earlier: Ctrl-C would leave it with nobody
@@ -333,13 +334,14 @@ class Engine:
     # Committing
 
     def _commit_alone(self, write: Write) -> Outcome | None:
-        """Commit on the caller's thread; `None` if somebody else is writing just now."""
+        """Commit on the caller's thread; `None` if somebody else is in the way just now."""
         ticket = object()
         interrupt: BaseException | None = None
         try:
             if not self._take_token(ticket) or not self.backend.admit(wait=False):
                 return None
-            return self.backend.commit([write])[0]
+            outcome = self.backend.commit([write])[0]
+            return None if is_contended(outcome) else outcome
         finally:
             # Ctrl-C may come here as well: whatever else happens, nothing stays taken.
             while self._holder is ticket:
@@ -406,7 +408,7 @@ class Engine:
             except HoldfastError as error:
                 one.fail(error)
             except Exception as error:  # noqa: BLE001 - a worker's loop: others' writes go on
-                one.fail(_unexpected(error))
+                one.fail(refusals.unexpected(error))
 
     def _set_next_beat(self, now: float) -> None:
         """Beat where the next interval of any begins: equal intervals begin together."""
@@ -416,6 +418,7 @@ class Engine:
     def _commit_batch(self) -> None:
         batch: list[AnyPending] = []
         outcomes: Sequence[Outcome]
+        begun = self.sources.monotonic_s()
         try:
             if not self.backend.admit(wait=True):
                 return
@@ -429,7 +432,9 @@ class Engine:
             outcomes = [error.twin() for _ in batch]
         except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
             batch = batch or self._take_batch()
-            outcomes = [_unexpected(error) for _ in batch]
+            outcomes = [refusals.unexpected(error) for _ in batch]
+        if any(map(is_contended, outcomes)):
+            batch, outcomes = self._put_back(batch, outcomes, begun)
         publish(batch, outcomes, self._lock)
         with self._lock:
             self._in_flight = False
@@ -455,6 +460,30 @@ class Engine:
             self._in_flight = bool(batch)
         return batch
 
+    def _put_back(
+        self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome], begun: float
+    ) -> tuple[list[AnyPending], list[Outcome]]:
+        """Queue again what others were in the way of, and return the rest.
+
+        It comes after what is of other sessions, so that those go on, and before what is of its
+        own. Not what may be in flight at its deadline: now it is certain that it was not written.
+        """
+        now = self.sources.monotonic_s()
+        long_enough = 2 * (now - begun)
+        again: set[AnyPending] = set()
+        with self._lock:
+            for pending, outcome in zip(batch, outcomes, strict=True):
+                wanted = pending.state is State.IN_FLIGHT and pending.deadline - now > long_enough
+                if wanted and is_contended(outcome):
+                    pending.state = State.QUEUED
+                    again.add(pending)
+            theirs = {_session_of(pending) for pending in again}
+            queue = [*(p for p in batch if p in again), *self._queue]
+            queue.sort(key=lambda pending: _session_of(pending) in theirs)
+            self._queue = deque(queue)
+        done = [(p, outcome) for p, outcome in zip(batch, outcomes, strict=True) if p not in again]
+        return [p for p, _ in done], [outcome for _, outcome in done]
+
     # Deadlines
 
     def _await_outcome(self, pending: Pending) -> Outcome:
@@ -469,12 +498,14 @@ class Engine:
         if in_time or pending.outcome is not None:
             assert pending.outcome is not None
             return pending.outcome
-        return _not_sent() if self._withdraw(pending) else _not_answered()
+        return refusals.not_sent() if self._withdraw(pending) else refusals.not_answered()
 
     def _withdraw(self, pending: AnyPending) -> bool:
         """Take a write out of the queue; false if its batch has started."""
         with self._lock:
             if pending.state is not State.QUEUED:
+                if pending.state is State.IN_FLIGHT:
+                    pending.state = State.ABANDONED
                 return False
             pending.state = State.WITHDRAWN
             self._settled.notify_all()
@@ -491,9 +522,9 @@ class Engine:
         if pending.future.done():
             return
         if self._withdraw(pending):
-            pending.future.set_exception(_not_sent())
+            pending.future.set_exception(refusals.not_sent())
         else:
-            pending.future.set_exception(_not_answered())
+            pending.future.set_exception(refusals.not_answered())
 
 
 async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
@@ -512,46 +543,14 @@ async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
             return error
 
 
+def _session_of(pending: AnyPending) -> tuple[str, str]:
+    return pending.write.tenant, pending.write.session_id
+
+
 def _result(outcome: Outcome) -> Result:
     if isinstance(outcome, HoldfastError):
         raise outcome
     return outcome
-
-
-def _not_sent() -> Unavailable:
-    return Unavailable(
-        "the deadline passed before the write's turn came; it was not written",
-        code="deadline",
-        hint="another process may hold the store: holdfast doctor shows which",
-    )
-
-
-def _not_answered() -> OutcomeUnknown:
-    return OutcomeUnknown("the deadline passed while the write was being committed")
-
-
-def _no_thread(error: RuntimeError) -> Unavailable:
-    failure = Unavailable(
-        f"no thread can be started to commit on: {error}; nothing was written",
-        code="no_thread",
-        hint="end some threads, then try again",
-    )
-    failure.__cause__ = error
-    return failure
-
-
-def _unexpected(error: Exception) -> OutcomeUnknown:
-    failure = OutcomeUnknown(f"the commit failed in a way that nobody foresaw: {error!r}")
-    failure.__cause__ = error
-    return failure
-
-
-def _last_word(outcome: Outcome) -> str:
-    if isinstance(outcome, OutcomeUnknown):
-        return "cancelled while committing; whether it was written is unknown"
-    if isinstance(outcome, HoldfastError):
-        return f"cancelled; nothing was written: {outcome.message}"
-    return "cancelled, but the write is committed"
 
 
 def _in_event_loop() -> bool:

@@ -1,7 +1,8 @@
 """A write that waits in the engine's queue, and how whoever waits for it learns its outcome.
 
 It is `QUEUED` until its batch starts, and can be withdrawn until then: it was certainly not
-written. From there it is `IN_FLIGHT`, and only the batch's outcome says what became of it.
+written. From there it is `IN_FLIGHT`, and only the batch's outcome says what became of it;
+`ABANDONED` if nobody waits for that any more. What others were in the way of is `QUEUED` again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class State(Enum):
 
     QUEUED = auto()
     IN_FLIGHT = auto()
+    ABANDONED = auto()
     DONE = auto()
     WITHDRAWN = auto()
 

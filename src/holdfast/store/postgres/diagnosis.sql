@@ -38,14 +38,16 @@ SELECT name, current_setting(name) FROM pg_settings
  WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout')
    AND setting::bigint > 0 AND setting::bigint < %s::bigint ORDER BY 1;
 
--- blockers: Who, waiting for nobody, has kept others waiting in this database for some seconds.
+-- blockers: Who, waiting for nobody, keeps others waiting in this database with a transaction that has
+-- been open for some seconds. Who waits may have begun to only just now: our writes try again and again.
 SELECT b.pid, a.usename, a.application_name, a.state,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8, count(DISTINCT w.pid)
   FROM pg_locks w
   JOIN pg_stat_activity waiting ON waiting.pid = w.pid AND waiting.datname = current_database()
   CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS b (pid)
   LEFT JOIN pg_stat_activity a ON a.pid = b.pid
- WHERE NOT w.granted AND clock_timestamp() - w.waitstart >= make_interval(secs => %s)
+ WHERE NOT w.granted
+   AND (a.xact_start IS NULL OR clock_timestamp() - a.xact_start >= make_interval(secs => %s))
    AND cardinality(pg_blocking_pids(b.pid)) = 0
  GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC;
 

@@ -7,11 +7,7 @@ from psycopg import errors
 
 from holdfast.errors import ConfigError, HoldfastError, OutcomeUnknown, Unavailable
 
-_AGAIN = (
-    errors.SerializationFailure,
-    errors.DeadlockDetected,
-    errors.LockNotAvailable,
-)
+_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
 _GOING_AWAY = (
     errors.AdminShutdown,
     errors.CrashShutdown,
@@ -39,6 +35,11 @@ def is_connection_lost(error: BaseException) -> bool:
 def may_be_repeated(error: BaseException) -> bool:
     """Say whether the transaction was undone only because of others that ran beside it."""
     return isinstance(error, _AGAIN)
+
+
+def is_held_up(error: BaseException) -> bool:
+    """Say whether others held a lock for longer than a statement was to wait for it."""
+    return isinstance(error, errors.LockNotAvailable)
 
 
 def is_about_the_schema(error: BaseException) -> bool:

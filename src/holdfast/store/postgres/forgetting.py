@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable
 
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.queries import FOR_EVER, queries
 from holdfast.store.sources import Sources
 
 AGE_MS = 24 * 60 * 60 * 1000
@@ -61,7 +61,7 @@ class Forgetter:
         """Forget a slice of a tenant's old keys; say whether it was a whole one."""
         with connection.transaction():
             with connection.pipeline():
-                connection.execute(self._queries["set_tenant"], (tenant,))
+                connection.execute(self._queries["set_tenant"], (tenant, FOR_EVER))
                 connection.execute(self._queries["loose_commit"])
                 connection.execute(self._queries["only_indexes"])
                 row = connection.execute(self._queries["now"]).fetchone()

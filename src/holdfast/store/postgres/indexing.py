@@ -16,7 +16,7 @@ from holdfast.rules.search import said_in
 from holdfast.rules.words import words
 from holdfast.store.postgres.arrays import integers, texts
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.queries import FOR_EVER, queries
 
 SLICE = 500
 """Entries of a slice."""
@@ -63,13 +63,13 @@ class _Index:
     def next_stale(self, after: int, limit: int) -> list[tuple[int, int]]:
         """Return the next sessions of which the index lacks something."""
         with self._connection.transaction(), self._connection.pipeline():
-            self._execute("set_tenant", self._tenant)
+            self._execute("set_tenant", self._tenant, FOR_EVER)
             return list(self._execute("next_stale", self._tenant, after, limit).fetchall())
 
     def catch_up(self, shard: int, pk: int, limit: int) -> int:
         """Index what is new of a session, at most so many entries; return how many they were."""
         with self._connection.transaction(), self._connection.pipeline() as pipeline:
-            self._execute("set_tenant", self._tenant)
+            self._execute("set_tenant", self._tenant, FOR_EVER)
             self._execute("loose_commit")
             locked = self._execute("lock_stale", shard, self._tenant, pk)
             pipeline.sync()  # from here on the server notices if we stand still

@@ -178,8 +178,13 @@ def gathered(
     return list(appends.values()), rest
 
 
-def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple[bytes | None, ...]:
-    """Return what `commit_v1` takes: of each append, then of each write, then of each entry."""
+def parameters(
+    wait_ms: str, tenant: str, now: int | None, appends: Sequence[Append]
+) -> tuple[bytes | None, ...]:
+    """Return what `commit_v1` takes: of each append, then of each write, then of each entry.
+
+    Before it comes how long it may wait for a lock.
+    """
     bases = [append.bases() for append in appends]
     leases = [append.lease for append in appends]
     writes = [
@@ -189,6 +194,7 @@ def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple
     ]
     entries = list(_placed(appends))
     return (
+        text(wait_ms),
         text(tenant),
         integer(now),
         integers([shard_of(tenant, append.first.session_id) for append in appends]),
@@ -220,11 +226,14 @@ def parameters(tenant: str, now: int | None, appends: Sequence[Append]) -> tuple
     )
 
 
-def lone_parameters(tenant: str, now: int | None, append: Append) -> tuple[bytes | None, ...]:
-    """Return what `append_v1` takes."""
+def lone_parameters(
+    wait_ms: str, tenant: str, now: int | None, append: Append
+) -> tuple[bytes | None, ...]:
+    """Return what `append_v1` takes, after how long it may wait for a lock."""
     (stamped,), (new,) = append.stamped, append.entries
     write = stamped.write
     return (
+        text(wait_ms),
         text(tenant),
         integer(now),
         integer(shard_of(tenant, write.session_id)),

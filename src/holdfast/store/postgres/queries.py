@@ -14,6 +14,9 @@ from holdfast.store.statements import named_statements
 _NAME = re.compile(r"\bholdfast\.(?!tenant\b)")
 """The schema's name in our scripts; `holdfast.tenant` is a setting, which is called so always."""
 
+FOR_EVER = "0"
+"""How long those wait for a lock who want none that others hold: as long as their call may take."""
+
 
 @functools.cache
 def queries(schema: str) -> dict[str, str]:

@@ -1,19 +1,24 @@
--- commit: A batch of writes that only append; see `commit_v1` in the schema.
+-- commit: A batch of writes that only append; see `commit_v1` in the schema. How long it may wait
+-- for a lock is set with its first argument: arguments are known before the function begins.
 SELECT number, revision, history_revision, interrupted
-  FROM holdfast.commit_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-                          %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+  FROM holdfast.commit_v1(
+           CASE WHEN pg_catalog.set_config('lock_timeout', %s, true) IS NOT NULL THEN %s::text END,
+           %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+           %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- append: A batch that is one append of one entry; see `append_v1` in the schema.
-SELECT holdfast.append_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s);
+SELECT holdfast.append_v1(
+           CASE WHEN pg_catalog.set_config('lock_timeout', %s, true) IS NOT NULL THEN %s::text END,
+           %s, %s, %s, %s, %s, %s, %s, %s, %s);
 
 -- set_tenant: Whose rows this transaction is about, for row-level security. If its client stands
 -- still in it, it is undone, so that others get at the rows that it has locked. How long it may wait
--- is the client's to say, whatever the role or the database has for others. What is called is
+-- (for a lock: 0 is for ever) is the client's to say, whatever others have. What is called is
 -- PostgreSQL's, whatever somebody has put into `public` that would fit better.
 SELECT set_config('holdfast.tenant', %s, true),
        set_config('search_path', 'pg_catalog, pg_temp', true),
        set_config('idle_in_transaction_session_timeout', '10s', true),
-       set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true);
+       set_config('lock_timeout', %s, true), set_config('statement_timeout', '0', true);
 
 -- lock_sessions: The sessions of a batch, each locked, in the order that all batches keep.
 SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,

@@ -12,7 +12,7 @@ from holdfast.errors import Unavailable
 from holdfast.store.postgres import faults
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.outages import PAUSE_S
-from holdfast.store.postgres.queries import queries
+from holdfast.store.postgres.queries import FOR_EVER, queries
 from holdfast.store.postgres.sharding import shard_of
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Readers:
             with self._connections.lend() as connection, connection.pipeline():
                 snapshot = Snapshot(connection, self._address.schema, tenant)
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                snapshot.ask("set_tenant", tenant)
+                snapshot.ask("set_tenant", tenant, FOR_EVER)
                 found = what(snapshot)
                 connection.execute("COMMIT")
         except psycopg.Error as error:

@@ -40,8 +40,9 @@ class Raced(Exception):
 class Transaction:
     """Decides writes of one tenant, and commits what they come to.
 
-    `earlier` are answers of an attempt whose COMMIT nobody answered, by the ids of their writes;
-    `deleted` takes down which session each deletion is of, by its key.
+    Raises `LockNotAvailable` where a lock is not to be had within `wait_ms`. `earlier` are answers
+    of an attempt whose COMMIT nobody answered, by the ids of their writes; `deleted` takes down
+    which session each deletion is of, by its key.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Transaction:
         tenant: str,
         now: int | None,
         *,
+        wait_ms: str,
         earlier: Mapping[str, Outcome],
         deleted: dict[str, int],
     ) -> None:
@@ -58,6 +60,7 @@ class Transaction:
         self._queries = queries(schema)
         self._tenant = tenant
         self._scripted = now
+        self._wait_ms = wait_ms
         self._earlier = earlier
         self._deleted = deleted
         self._stands = False  # whether that attempt was committed, and with it what it refused
@@ -107,7 +110,7 @@ class Transaction:
         ids = sorted({stamped.write.session_id for stamped in batch})
         names = {_key_name(stamped) for stamped in batch}
         self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-        self._execute("set_tenant", self._tenant)
+        self._execute("set_tenant", self._tenant, self._wait_ms)
         ask = self._ask_of_one if len(ids) == 1 else self._ask_of_several
         locked, now, recorded, waiting = ask(ids, names)
         self._pipeline.sync()
