@@ -13,6 +13,7 @@ from msgspec import to_builtins
 from holdfast.cli.escaping import visible
 from holdfast.cli.options import (
     Settings,
+    as_postgres,
     backend_of,
     existing_backend,
     global_options,
@@ -67,6 +68,8 @@ def copy_command(context: click.Context, source_url: str, target_url: str) -> No
     tenants = None if settings.tenant is None else [check_id(settings.tenant, "tenant")]
     source = _source(source_url)
     with closing(source), closing(_target(target_url)) as target, _watching() as watch:
+        if postgres := as_postgres(target.backend):
+            postgres.require_writable()
         places = source.location, target.backend.location
         moved = Moving(source, target, tenants=tenants, watch=watch).run()
     if settings.as_json:

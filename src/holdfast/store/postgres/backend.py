@@ -73,6 +73,10 @@ class PostgresBackend:
         """Return what `migrate` would do as SQL, and what lets a role use the store."""
         return by_hand(self.address, self._sources, before_only=before_only, role=role)
 
+    def require_writable(self) -> None:
+        """Raise `Unavailable` if the server is a standby, which a write would wait for."""
+        preparing.require_writable(self.address)
+
     def admit(self, *, wait: bool) -> bool:
         """Get hold of a connection; PostgreSQL lets any number of processes write."""
         return self._writer.begin(wait=wait)

@@ -69,7 +69,7 @@ def _server(settings: dict[str, str]) -> Finding:
     if encoding != "UTF8":
         what = f"PostgreSQL {version}, whose database stores text as {encoding}"
         return Finding("server", "problem", what, "create a database with ENCODING 'UTF8'")
-    if settings["transaction_read_only"] == "on":
+    if preparing.may_only_be_read(settings):
         what = (
             f"PostgreSQL {version}, which may only be read: a standby, or set up so for this role"
         )

@@ -52,12 +52,7 @@ def is_about_the_schema(error: BaseException) -> bool:
 def translated(error: psycopg.Error, location: str) -> HoldfastError:
     """Return the error for a statement that certainly changed nothing."""
     if isinstance(error, errors.ReadOnlySqlTransaction):
-        return Unavailable(
-            f"{location} may only be read",
-            code="read_only",
-            hint="it may be a standby: name the primary, or all hosts and "
-            "target_session_attrs=read-write",
-        )
+        return read_only(location)
     if isinstance(error, errors.DiskFull):
         return Unavailable(
             f"{location} has no room left",
@@ -102,6 +97,16 @@ def translated(error: psycopg.Error, location: str) -> HoldfastError:
             hint="check that the server runs and may be reached from here; then try again",
         )
     return Unavailable(f"{location}: {_words(error)}", retryable=may_be_repeated(error))
+
+
+def read_only(location: str) -> Unavailable:
+    """Return the error for a database in which nothing can be written."""
+    return Unavailable(
+        f"{location} may only be read",
+        code="read_only",
+        hint="it may be a standby: name the primary, or all hosts and "
+        "target_session_attrs=read-write",
+    )
 
 
 def _what_to_grant(words: str) -> str:

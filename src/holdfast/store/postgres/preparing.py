@@ -7,7 +7,7 @@ from shlex import quote
 
 from holdfast.errors import ConfigError, NotSupported
 from holdfast.store.backend import Durability, SchemaState
-from holdfast.store.postgres import migrations
+from holdfast.store.postgres import faults, migrations
 from holdfast.store.postgres.connections import Address, Connection, connect, translating
 from holdfast.store.sources import Sources
 
@@ -60,6 +60,13 @@ def migrate(
         )
 
 
+def require_writable(address: Address) -> None:
+    """Refuse a standby, and what was set up to be read only, at once: a write would wait for it."""
+    with translating(address), connect(address) as connection:
+        if may_only_be_read(settings(connection)):
+            raise faults.read_only(address.location)
+
+
 def settings(connection: Connection) -> dict[str, str]:
     """Return the server's settings that our promises stand on."""
     rows = connection.execute(
@@ -90,6 +97,11 @@ def require_fit(found: Mapping[str, str], durability: Durability, location: str)
             code="not_durable",
             hint='change the server\'s settings, or ask for durability="relaxed"',
         )
+
+
+def may_only_be_read(found: Mapping[str, str]) -> bool:
+    """Say whether it is a standby, or was set up to be read only."""
+    return found["transaction_read_only"] == "on"
 
 
 def weaknesses(found: Mapping[str, str]) -> list[str]:
