@@ -68,6 +68,14 @@ def test_a_storm_of_500_kills_breaks_no_promise(plan: Plan) -> None:
     assert (turns.missing, turns.prompts_doubled, turns.miscounted) == (0, 0, 0)
 
 
+def test_a_short_storm_waits_until_work_is_under_way(plan: Plan) -> None:
+    """However long its processes take to start, nothing is killed before there is work to hit."""
+    report = storm(_with(plan, seconds=0.001, kills=1))
+    assert report.broken == []
+    assert report.progress.reads > 0
+    assert report.findings.turns.shown > 0
+
+
 def test_connecting_waits_for_whoever_makes_the_store(plan: Plan) -> None:
     """A process that comes while another still makes the file waits, as long as its timeout."""
     maker = sqlite3.connect(plan.url, isolation_level=None, check_same_thread=False)

@@ -31,12 +31,13 @@ class Plan:
     """How many processes do what, for how long, on which store.
 
     `folder` is for the acknowledgement logs and must be empty; it is not in the store. The storm
-    lasts until `seconds` have passed and `kills` were made. `seed` decides who is killed when; what
-    the killed were doing at that instant is up to the machine. With `naive`, everybody saves whole
-    histories without a base, which loses messages. A new session of each kind begins every
-    `session_s` seconds; `pause_s` lies between loading a history and saving it, to be raced in.
-    `streamers` run turns, in sessions of their own, and a follower is shown what they stream.
-    `begun` and `supervisor`, a process id, are filled in when the storm begins.
+    lasts until `seconds` have passed, counted from when all work is under way, and `kills` were
+    made. `seed` decides who is killed when; what the killed were doing at that instant is up to the
+    machine. With `naive`, everybody saves whole histories without a base, which loses messages. A
+    new session of each kind begins every `session_s` seconds; `pause_s` lies between loading a
+    history and saving it, to be raced in. `streamers` run turns, in sessions of their own, and a
+    follower is shown what they stream. `begun`, when the workers were started, and `supervisor`, a
+    process id, are filled in by the storm.
     """
 
     url: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -32,7 +31,6 @@ def storm(plan: Plan, on_progress: Callable[[Progress], None] = lambda _: None) 
             "a storm needs a store that several processes can reach",
             hint="use a SQLite file, or a PostgreSQL server",
         )
-    plan = replace(plan, begun=time.time())
     Path(plan.folder).mkdir(parents=True, exist_ok=True)
     last = Progress()
     with _supervisor(plan) as process:

@@ -36,7 +36,7 @@ TELL_S = 0.1
 """How often progress is told, at most."""
 
 LAST_CALL_S = 40.0
-"""How long the workers may take to end by themselves: longer than a write's deadline."""
+"""How long the workers may take to begin, and to end: longer than a write's deadline."""
 
 Part: TypeAlias = Callable[[Plan, str], None]
 
@@ -45,7 +45,7 @@ def main() -> None:
     """Run the plan that stdin gives, for the process whose id is the first argument."""
     # Forking is quick, and safe here: one thread, no connection. Windows has spawn only.
     multiprocessing.set_start_method("spawn" if sys.platform == "win32" else "fork")
-    plan = replace(Plan.from_json(sys.stdin.read()), supervisor=os.getpid())
+    plan = replace(Plan.from_json(sys.stdin.read()), supervisor=os.getpid(), begun=time.time())
     if plan.url.startswith("postgres"):
         # Here once, or in each worker anew, which would be killed before it has done anything.
         importlib.import_module("holdfast.store.postgres.backend")
@@ -71,6 +71,7 @@ class Supervisor:
         self._unanswered = 0
         self._cut = 0
         self._failures: list[str] = []
+        self._began: float | None = None
         self._next_tell = 0.0
 
     def run(self) -> bool:
@@ -78,7 +79,7 @@ class Supervisor:
         self._cast()
         for child in self._children():
             child.start()
-        return self._storm() and self._last_call()
+        return self._begin() and self._storm() and self._last_call()
 
     def _cast(self) -> None:
         """Say who is to do what."""
@@ -106,11 +107,35 @@ class Supervisor:
     def _children(self) -> list[_Child]:
         return [*self._victims.values(), *self._readers.values()]
 
+    def _begin(self) -> bool:
+        """Wait until all kinds of work are under way; false if the storm was called off.
+
+        Only now does its time run: a busy machine takes seconds to get here, and a short storm
+        would be over before anything was written or read.
+        """
+        deadline = time.time() + LAST_CALL_S
+        while not self._under_way() and time.time() < deadline:
+            if self._called_off():
+                return False
+            self._wait(TELL_S)
+            if not all(child.runs for child in self._children()):
+                break  # the storm says so
+            self._tell()
+        self._began = time.time()
+        return True
+
+    def _under_way(self) -> bool:
+        seen, plan = self._watch.counted(), self._plan
+        shown = seen.pieces or not plan.streamers
+        return bool(seen.acknowledged and (seen.reads or not plan.readers) and shown)
+
     def _storm(self) -> bool:
         plan = self._plan
+        assert self._began is not None
+        end = self._began + plan.seconds
         gap_s = plan.seconds / max(1, plan.kills_wanted)
-        next_kill = plan.begun + self._random.uniform(0.2, 1.8) * gap_s
-        while time.time() < plan.begun + plan.seconds or self._kills < plan.kills_wanted:
+        next_kill = self._began + self._random.uniform(0.2, 1.8) * gap_s
+        while time.time() < end or self._kills < plan.kills_wanted:
             if self._called_off():
                 return False
             self._wait(min(next_kill - time.time(), TELL_S))
@@ -164,7 +189,7 @@ class Supervisor:
         self._next_tell = time.time() + TELL_S
         progress = replace(
             self._watch.counted(),
-            elapsed_s=round(time.time() - self._plan.begun, 3),
+            elapsed_s=0.0 if self._began is None else round(time.time() - self._began, 3),
             kills=self._kills,
             unanswered=self._unanswered,
             cut=self._cut,
