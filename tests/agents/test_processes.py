@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import holdfast
-from holdfast.agents import Agent, idempotent
+from holdfast.agents import Agent, ManagedAgent, idempotent
 from holdfast.model.entry import DeltaEntry
 from holdfast.store.sources import Sources
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
@@ -101,6 +102,24 @@ def test_killed_after_twenty_chunks(play: Play) -> None:
             assert agent.start("And now?") == "Fine."
         sent = [m["content"] for m in fake.requests[-1]["messages"]]
         assert sent == ["Tell me", SHOWN, "And now?"]
+
+
+def test_the_status_of_a_session_whose_worker_was_killed(play: Play) -> None:
+    """It runs until the lease is over, since nobody can know before, and is idle from then on."""
+    with FakeOpenAI([chunks()]) as fake:
+        worker = play.start("stream", fake.base_url, "Tell me")
+        wait_for(lambda: play.shown() == SHOWN, "the streamed text")
+        worker.kill()
+        worker.wait()
+        fake.release()
+    row = play.store._reading.live_row(SESSION)
+    assert row is not None
+    for now, status in ((row.lease_until - 1, "running"), (row.lease_until, "idle")):
+        at = Sources(now_ms=partial(int, now))
+        with holdfast.connect(play.path, sources=at) as store:
+            managed = ManagedAgent(store=store, session_id=SESSION)
+            assert managed.retrieve_session()["status"] == status
+            assert store.get_session(SESSION).status == "running", "nobody has closed it"
 
 
 def test_killed_at_random(play: Play) -> None:

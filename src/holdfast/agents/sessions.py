@@ -13,7 +13,8 @@ from holdfast.errors import Conflict, SessionNotFound
 from holdfast.model.session import SessionInfo
 from holdfast.model.usage import TurnStatus
 from holdfast.store.async_store import AsyncSessionStore
-from holdfast.store.faces import async_face, holder, open_turn
+from holdfast.store.faces import async_face, open_turn
+from holdfast.store.leases import lease_of
 from holdfast.store.sync_store import SessionStore
 
 TERMINATED = "terminated"
@@ -64,11 +65,13 @@ def decided(
 def facts_of(store: SessionStore, info: SessionInfo) -> dict[str, Any]:
     """Return a session's `id`, `status`, `title` and `usage`: always all four.
 
-    The status is `idle`, `running` or `waiting`. One whose worker died is idle: nobody runs it.
+    The status is `idle`, `running` or `waiting`. One whose worker died is idle once its lease is
+    over: nobody can know before, and nobody else can run it before.
     """
     status = info.status
-    if status == TurnStatus.RUNNING and holder(store, info.id) is None:
-        status = "idle"
+    if status == TurnStatus.RUNNING:
+        lease = lease_of(store, info.id)
+        status = "running" if lease is not None and lease.holds else "idle"
     return session_facts(info.id, status, info.title or "", **usage_of(store, info.id))
 
 

@@ -80,10 +80,10 @@ class Talk:
 
     def _say_who_is_first(self) -> None:
         """Say whose turn this waits for, and how long at most if that worker is no more."""
-        from holdfast.store.faces import holder
+        from holdfast.store.leases import lease_of
 
-        held = holder(self._store, self._agent.session_id)
-        if held is not None:
+        held = lease_of(self._store, self._agent.session_id)
+        if held is not None and held.holds:
             say(
                 f"(this waits for the turn that {visible(held.worker)} runs; if that died, for "
                 f"{plural(math.ceil(held.left_s), 'second')})"

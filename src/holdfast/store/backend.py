@@ -173,6 +173,10 @@ class Backend(Protocol):
         """Return a tenant's sessions whose turn runs or waits."""
         ...
 
+    def clock_ms(self) -> int:
+        """Return the time that leases go by, in milliseconds since 1970."""
+        ...
+
     def waiting(self, tenant: str, session_id: str) -> int:
         """Return how many stand in line for a session's turn, or stood there until lately."""
         ...

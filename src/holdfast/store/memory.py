@@ -159,6 +159,10 @@ class MemoryBackend:
             rows = [session.row for session in self._sessions.values()]
         return [row for row in rows if row.tenant == tenant and row.open_turn is not None]
 
+    def clock_ms(self) -> int:
+        """Return this machine's time."""
+        return self._sources.now_ms()
+
     def waiting(self, tenant: str, session_id: str) -> int:
         """Return how many stand in line for a session's turn."""
         session = self._sessions.get((tenant, session_id))

@@ -190,6 +190,10 @@ class Reading:
         """Return a session's row as it is now, or `None`."""
         return self._backend.read_session(self._tenant, session_id)
 
+    def clock_ms(self) -> int:
+        """Return the time that leases go by, in milliseconds since 1970."""
+        return self._backend.clock_ms()
+
     def session(self, session_id: str) -> SessionInfo:
         """Return a session's row; `SessionNotFound` if there is none."""
         return projection.session_info(self.row(session_id))

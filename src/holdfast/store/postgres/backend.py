@@ -137,6 +137,12 @@ class PostgresBackend:
             tenant, lambda snapshot: list(map(SessionRow._make, snapshot.ask("open_turns", tenant)))
         )
 
+    def clock_ms(self) -> int:
+        """Return the server's time."""
+        if not self._sources.real_time:
+            return self._sources.now_ms()
+        return self._readers.read("", lambda snapshot: int(logs.one(snapshot.ask("now"))[0]))
+
     def waiting(self, tenant: str, session_id: str) -> int:
         """Return how many stand in line for a session's turn."""
         return self._readers.read(tenant, lambda snapshot: logs.waiting(snapshot, session_id))

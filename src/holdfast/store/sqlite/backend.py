@@ -190,6 +190,10 @@ class SqliteBackend:
             found = connection.execute(queries()["open_turns"], (tenant,))
             return [SessionRow._make(row) for row in found]
 
+    def clock_ms(self) -> int:
+        """Return this machine's time."""
+        return self._sources.now_ms()
+
     def waiting(self, tenant: str, session_id: str) -> int:
         """Return how many stand in line for a session's turn."""
         with self._readers.snapshot() as connection:
