@@ -46,6 +46,7 @@ def test_list_as_json(run: Run, path: Path) -> None:
         "status": "idle",
         "metadata": {"lang": "pt"},
         "labels": {},
+        "lease_left_s": None,
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -306,6 +307,50 @@ def test_show_turns_as_json(run: Run, store: holdfast.SessionStore, path: Path) 
     assert found["worker"]
     names = ("input_tokens", "output_tokens", "cached_tokens", "calls", "unknown_calls")
     assert [found[name] for name in names] == [5, 7, 2, 1, 0]
+
+
+def test_a_turn_whose_worker_died_is_not_shown_as_running(
+    run: Run, store: holdfast.SessionStore, path: Path
+) -> None:
+    """While its lease holds a turn runs; once it is over that is said, and since when."""
+
+    def shown(session: str) -> tuple[str, str]:
+        return _rows(run("session", "show", session, "--turns", "--store", str(path)).stdout)
+
+    def turn(session: str) -> dict[str, Any]:
+        line = ["session", "show", session, "--turns", "--json", "--store", str(path)]
+        return dict(json.loads(run(*line).stdout)[-1])
+
+    def listed() -> dict[str, Any]:
+        found = json.loads(run("session", "list", "--json", "--store", str(path)).stdout)
+        return {one["id"]: (one["status"], one["lease_left_s"]) for one in found["sessions"]}
+
+    die(path)
+    with store.turn("other", "One?"):
+        assert " running " in shown("other")[0]
+        assert turn("other")["status"] == "running"
+        assert 0 < turn("other")["lease_left_s"] <= 30
+        row, about = shown("trip")
+        assert "  lease over " in row
+        assert re.fullmatch(
+            r"  on \S+:\d+, lease over since \d+ min \d+ s, "
+            "closed by the next turn or by holdfast store recover",
+            about,
+        )
+        assert turn("trip")["status"] == "running"
+        assert turn("trip")["lease_left_s"] < -500
+        (dead, over), (alive, left) = listed()["trip"], listed()["other"]
+        assert (dead, alive) == ("running", "running")
+        assert over < 0 < left
+    store.recover()
+    assert " interrupted " in shown("trip")[0]
+    assert turn("trip")["lease_left_s"] is None
+    assert listed()["trip"] == ("idle", None)
+
+
+def _rows(shown: str) -> tuple[str, str]:
+    _, *rows = shown.splitlines()
+    return (rows[0], rows[1] if len(rows) > 1 else "")
 
 
 def test_show_turns_of_a_session_without_any(run: Run, path: Path) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,7 @@ from holdfast.cli.printing import (
 )
 from holdfast.cli.program import FAILED, CommandGroup, show_help_alone
 from holdfast.errors import SessionNotFound
+from holdfast.model.usage import TurnStatus
 
 if TYPE_CHECKING:
     from holdfast.model.session import Point, SessionInfo
@@ -70,13 +71,16 @@ def list_sessions(
 ) -> None:
     """List sessions, the one changed last first.
 
+    With --json, the status of a session says "running" also of a turn whose worker died, until
+    somebody closes it: lease_left_s is then 0 or below. Where no turn runs it is null.
+
     Example: holdfast session list --user alice --limit 10
     """
     settings = settings_of(context)
     with open_store(settings) as store:
         page = store.list_sessions(limit, cursor=cursor, user_id=user, agent_name=agent)
         if settings.as_json:
-            sessions = [described(info) for info in page]
+            sessions = _with_leases(page, store)
             place = {"store": store.location, "tenant": store.tenant}
             print_json({**place, "sessions": sessions, "next_cursor": page.next_cursor})
             return
@@ -91,6 +95,14 @@ def list_sessions(
     print_rich(table(_COLUMNS, rows))
     if page.next_cursor:
         say(f"\nThere are more: add --cursor {page.next_cursor}")
+
+
+def _with_leases(page: list[SessionInfo], store: SessionStore) -> list[dict[str, Any]]:
+    from holdfast.store.leases import leases
+
+    found = leases(store) if any(info.status == TurnStatus.RUNNING for info in page) else {}
+    left = {name: lease.left_s for name, lease in found.items()}
+    return [{**described(info), "lease_left_s": left.get(info.id)} for info in page]
 
 
 @session.command()
@@ -111,6 +123,10 @@ def show(
     turns: bool,
 ) -> None:
     """Show a conversation, or how its turns went.
+
+    Of a turn whose worker died, and which nobody has closed since, --turns says "lease over". With
+    --json its status is "running", as in the log, and lease_left_s is 0 or below: the seconds that
+    are left of its lease. Of a turn that does not run it is null.
 
     Example: holdfast session show user-42 --limit 20
     """
@@ -139,9 +155,12 @@ def show(
 def _show_turns(settings: Settings, session_id: str, limit: int | None) -> None:
     from holdfast.cli.slices import log
     from holdfast.cli.turns import Turns, turn_lines, turn_values
+    from holdfast.store.leases import lease_of
 
     with open_store(settings) as store:
-        found = list(Turns(log(store, session_id)).of.values())
+        turns = Turns(log(store, session_id))
+        turns.look_at(lease_of(store, session_id))
+    found = list(turns.of.values())
     found = found if limit is None else found[-limit:]
     if settings.as_json:
         print_json([turn_values(turn) for turn in found])

@@ -15,19 +15,23 @@ from holdfast.model.usage import TurnStatus
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from holdfast.store.leases import Lease
+
 # Together at most 80 wide. What may be long stands on a line of its own below.
 _HEADINGS = ("turn", "status", "started", "took", "tokens in", "out")
 _RIGHT = frozenset(("took", "tokens in", "out"))
 _GAP = "  "
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens")
 _MINUTE = 60
+_OVER = "lease over"
 
 
 @dataclass(slots=True)
 class SeenTurn:
     """One turn, as far as it has come. Tokens are those of all attempts.
 
-    `unknown` counts the model calls that ended without telling what they used.
+    `unknown` counts the model calls that ended without telling what they used. `lease_left_s` is
+    for how many seconds the lease of a turn that runs still holds, as far as that was looked for.
     """
 
     id: str
@@ -38,9 +42,15 @@ class SeenTurn:
     worker: str | None = None
     reason: str | None = None
     error: str | None = None
+    lease_left_s: float | None = None
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TOKENS, 0))
     calls: int = 0
     unknown: int = 0
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its worker is gone, and nobody has closed it yet."""
+        return self.lease_left_s is not None and self.lease_left_s <= 0
 
     @property
     def seconds(self) -> float | None:
@@ -71,6 +81,12 @@ class Turns:
             for name in _TOKENS:
                 turn.tokens[name] += getattr(entry.usage, name)
 
+    def look_at(self, lease: Lease | None) -> None:
+        """Learn whether the worker of the turn that runs holds its lease; the log does not say."""
+        turn = None if lease is None else self.of.get(lease.turn)
+        if lease is not None and turn is not None and turn.status is TurnStatus.RUNNING:
+            turn.lease_left_s = lease.left_s
+
     def _turn(self, entry: TurnEntry | UsageEntry) -> SeenTurn:
         return self.of.setdefault(entry.turn, SeenTurn(entry.turn, entry.at))
 
@@ -87,6 +103,7 @@ def turn_values(turn: SeenTurn) -> dict[str, Any]:
         "worker": turn.worker,
         "reason": turn.reason,
         "error": turn.error,
+        "lease_left_s": turn.lease_left_s,
         **turn.tokens,
         "calls": turn.calls,
         "unknown_calls": turn.unknown,
@@ -123,7 +140,7 @@ def _cells(turn: SeenTurn) -> tuple[str, ...]:
     tokens = turn.tokens if turn.calls else {}
     return (
         visible(turn.id),
-        turn.status.value,
+        _OVER if turn.is_dead else turn.status.value,
         age(turn.started),
         "" if turn.seconds is None else duration(turn.seconds),
         f"{tokens['input_tokens']:,}" if tokens else "",
@@ -136,6 +153,9 @@ def _about(turn: SeenTurn) -> str:
     facts = [f"attempt {turn.attempts}"] if turn.attempts > 1 else []
     if turn.status is not TurnStatus.COMPLETED and turn.worker:
         facts.append(f"on {visible(turn.worker)}")
+    if turn.is_dead:
+        since = f" since {duration(-turn.lease_left_s)}" if turn.lease_left_s else ""
+        facts.append(f"{_OVER}{since}, closed by the next turn or by holdfast store recover")
     why = turn.error or turn.reason
     if why:
         facts.append(visible(why))
