@@ -25,6 +25,7 @@ from holdfast.agents.reply import Reply
 from holdfast.agents.runner import FunctionRunner, Resuming, Runner, Summarising, as_runner
 from holdfast.agents.settings import MemoryConfig
 from holdfast.agents.tools import idempotent, needs_approval
+from holdfast.model.message import VerbatimMessage
 
 if TYPE_CHECKING:
     from holdfast.agents.pydantic_ai import PydanticAIRunner
@@ -53,6 +54,7 @@ __all__ = [
     "ToolCalls",
     "ToolResult",
     "Used",
+    "VerbatimMessage",
     "Waiting",
     "as_runner",
     "drive",

@@ -6,13 +6,16 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 from pydantic_ai.messages import (
     BinaryContent,
     ImageUrl,
     ModelMessage,
+    ModelMessagesTypeAdapter,
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
@@ -25,7 +28,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from holdfast.model.message import Message
+from holdfast.model.message import Message, VerbatimMessage
 
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
@@ -34,18 +37,57 @@ def to_model_messages(history: Sequence[Message]) -> list[ModelMessage]:
     """Return a history as Pydantic AI takes it.
 
     What follows each other on one side of the conversation becomes one message. A part of a message
-    that Pydantic AI has no form for is handed over as its JSON text.
+    that Pydantic AI has no form for is handed over as its JSON text. An answer that `verbatim` has
+    kept is what the model said, as long as the message still says the same.
     """
     messages: list[ModelMessage] = []
     names: dict[str, str] = {}
     for message in history:
         if message["role"] == "assistant":
-            parts = _said(message)
-            names |= {p.tool_call_id: p.tool_name for p in parts if isinstance(p, ToolCallPart)}
-            _add_response(messages, parts)
+            response = _kept(message) or ModelResponse(parts=_said(message))
+            names |= dict(_calls(response.parts))
+            _add_response(messages, response)
         else:
             _add_request(messages, _request_part(message, names))
     return messages
+
+
+def verbatim(response: ModelResponse) -> Any:
+    """Return an answer as JSON values, if the neutral form lacks some of it; else `None`.
+
+    Providers sign what their models think, and some insist on having it back with the results of
+    the calls that followed from it.
+    """
+    if all(map(_is_neutral, response.parts)):
+        return None
+    found = msgspec.json.decode(ModelMessagesTypeAdapter.dump_json([response], exclude_none=True))
+    return found[0]
+
+
+def _is_neutral(part: ModelResponsePart) -> bool:
+    return isinstance(part, TextPart | ToolCallPart) and not (part.id or part.provider_details)
+
+
+def _kept(message: Message) -> ModelResponse | None:
+    if not isinstance(message, VerbatimMessage):
+        return None
+    try:
+        (found,) = ModelMessagesTypeAdapter.validate_json(msgspec.json.encode([message.verbatim]))
+    except ValidationError:  # another runner's, or another version's
+        return None
+    if not isinstance(found, ModelResponse):
+        return None
+    said = _said(message)
+    same = _text(found.parts) == _text(said) and _calls(found.parts) == _calls(said)
+    return found if same else None
+
+
+def _text(parts: Sequence[ModelResponsePart]) -> str:
+    return "".join(part.content for part in parts if isinstance(part, TextPart))
+
+
+def _calls(parts: Sequence[ModelResponsePart]) -> list[tuple[str, str]]:
+    return [(p.tool_call_id, p.tool_name) for p in parts if isinstance(p, ToolCallPart)]
 
 
 def _add_request(messages: list[ModelMessage], part: ModelRequestPart) -> None:
@@ -56,14 +98,14 @@ def _add_request(messages: list[ModelMessage], part: ModelRequestPart) -> None:
         messages.append(ModelRequest(parts=[part]))
 
 
-def _add_response(messages: list[ModelMessage], parts: list[ModelResponsePart]) -> None:
+def _add_response(messages: list[ModelMessage], response: ModelResponse) -> None:
     last = messages[-1] if messages else None
-    if not parts:
+    if not response.parts:
         return  # an empty answer: providers refuse it
     if isinstance(last, ModelResponse):
-        last.parts = [*last.parts, *parts]
+        messages[-1] = replace(response, parts=[*last.parts, *response.parts])
     else:
-        messages.append(ModelResponse(parts=parts))
+        messages.append(response)
 
 
 def _request_part(message: Message, names: dict[str, str]) -> ModelRequestPart:

@@ -27,7 +27,7 @@ from holdfast.agents.events import (
 )
 from holdfast.agents.runner import Runner, closing
 from holdfast.errors import HoldfastError
-from holdfast.model.message import Message
+from holdfast.model.message import VERBATIM, Message
 from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
@@ -267,7 +267,8 @@ class _Telling:
             }
             for call in event.calls
         ]
-        await self._turn.add_message("assistant", text or None, tool_calls=calls)
+        kept = None if event.verbatim is None else {VERBATIM: event.verbatim}
+        await self._turn.add_message("assistant", text or None, tool_calls=calls, metadata=kept)
 
     async def _record(self, used: Used) -> None:
         await self._turn.record_usage(

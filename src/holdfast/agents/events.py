@@ -45,10 +45,13 @@ class ToolCalls(Struct, frozen=True):
     """All tools that a model wants to be called at once.
 
     They are in the log when the runner goes on, which may call them from then on. The text that was
-    streamed before is part of the same message.
+    streamed before is part of the same message. `verbatim` are JSON values that are kept with it,
+    such as signed thinking: if the turn goes on in another attempt, the message in the history that
+    the runner is given is a `VerbatimMessage`, which has them.
     """
 
     calls: tuple[ToolCall, ...]
+    verbatim: Any = None
 
 
 class ToolResult(Struct, frozen=True):

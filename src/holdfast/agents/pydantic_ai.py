@@ -8,6 +8,7 @@ has an agent keeps it, with its tools, its model and its settings.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -16,6 +17,7 @@ from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import (
     FunctionToolResultEvent,
     ModelResponse,
+    ModelResponsePart,
     PartDeltaEvent,
     PartStartEvent,
     TextPart,
@@ -26,7 +28,7 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
 from pydantic_ai.usage import UsageLimits
 from pydantic_core import to_json
 
-from holdfast.agents.conversion import to_model_messages
+from holdfast.agents.conversion import to_model_messages, verbatim
 from holdfast.agents.events import (
     Event,
     ModelCall,
@@ -165,12 +167,14 @@ async def _called(run: AgentRun[Any, Any], node: CallToolsNode[Any, Any]) -> Asy
 def _calls(run: AgentRun[Any, Any], node: CallToolsNode[Any, Any]) -> list[ToolCalls]:
     """Return the tools that the model asked for, but for how it gives a value."""
     manager = run.ctx.deps.tool_manager
-    calls = [
+    parts = [part for part in node.model_response.parts if not _is_output(manager, part)]
+    calls = tuple(
         ToolCall(part.tool_call_id, part.tool_name, part.args_as_json_str())
-        for part in node.model_response.parts
-        if isinstance(part, ToolCallPart) and not _is_output(manager, part)
-    ]
-    return [ToolCalls(tuple(calls))] if calls else []
+        for part in parts
+        if isinstance(part, ToolCallPart)
+    )
+    kept = verbatim(replace(node.model_response, parts=parts))
+    return [ToolCalls(calls, kept)] if calls else []
 
 
 def _waiting(requests: DeferredToolRequests) -> Waiting:
@@ -182,8 +186,10 @@ def _waiting(requests: DeferredToolRequests) -> Waiting:
     return Waiting(tuple(part.tool_call_id for part in requests.approvals))
 
 
-def _is_output(manager: Any, part: ToolCallPart) -> bool:
-    """Say whether a call is how the model gives its answer as a value."""
+def _is_output(manager: Any, part: ModelResponsePart) -> bool:
+    """Say whether a part is a call by which the model gives its answer as a value."""
+    if not isinstance(part, ToolCallPart):
+        return False
     definition = manager.get_tool_def(part.tool_name)
     return definition is not None and definition.kind == "output"
 

@@ -25,6 +25,18 @@ class SyntheticMessage(dict[str, Any]):
     """A message that reading invented to close a tool call without a result; never stored."""
 
 
+VERBATIM = "verbatim"
+"""Where in a message's metadata its runner keeps what the neutral form lacks."""
+
+
+class VerbatimMessage(dict[str, Any]):
+    """A message as a provider takes it, with what its runner kept of it, for the same turn only."""
+
+    def __init__(self, message: Message, verbatim: Any) -> None:
+        super().__init__(message)
+        self.verbatim = verbatim
+
+
 def new_message(
     role: str,
     content: Any,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.model.entry import EntryKind, LogRow, NewEntry
-from holdfast.model.message import Message
+from holdfast.model.message import VERBATIM, Message, VerbatimMessage
 from holdfast.model.turn import Reason
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.rules import codec
@@ -87,8 +87,11 @@ def said_in_turn(rows: Sequence[LogRow], turn: str, final: int) -> list[Message]
         for stored, message in zip(
             codec.decode_whole([row.payload]), codec.decode_provider([row.payload]), strict=True
         ):
-            cut_off = (stored.get("metadata") or {}).get("state") == "interrupted"
+            metadata = stored.get("metadata") or {}
+            cut_off = metadata.get("state") == "interrupted"
             if stored["id"] not in prompt and (row.attempt == final or not cut_off):
+                if VERBATIM in metadata:
+                    message = VerbatimMessage(message, metadata[VERBATIM])  # noqa: PLW2901
                 said[stored["id"]] = message
     return list(said.values())
 
