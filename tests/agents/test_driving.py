@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 import holdfast
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import Event, ModelCall, Text, ToolCall, ToolCalls, ToolResult, Used
-from holdfast.agents.runner import Runner, as_runner
+from holdfast.agents.runner import FunctionRunner, Runner, as_runner
 from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.rules.history import History
@@ -391,6 +392,48 @@ def test_what_cannot_answer_is_refused(thing: object) -> None:
     """Whatever is no runner and cannot be made one is refused, with what would be one."""
     with pytest.raises(ConfigError, match="cannot answer"):
         as_runner(thing)
+
+
+class Forgetful:
+    """A runner that returns its answer."""
+
+    async def answer(self, _: History) -> str:
+        """Return where to yield."""
+        return "Hello"
+
+
+async def _forgetful(_: History) -> str:
+    return "Hello"
+
+
+@pytest.mark.parametrize("thing", [Forgetful(), _forgetful])
+def test_a_coroutine_function_is_refused(thing: Any) -> None:
+    """Who forgot to yield is told so, and where, before anything is asked."""
+    with pytest.raises(ConfigError, match=r"(Forgetful\.answer|_forgetful) cannot answer") as no:
+        as_runner(thing)
+    assert "coroutine function" in no.value.message
+    assert "yield" in no.value.hint
+
+
+@pytest.mark.parametrize(
+    ("runner", "gave"),
+    [
+        (Forgetful(), "Forgetful.answer gave a coroutine"),
+        (FunctionRunner(cast(Any, _forgetful)), "_forgetful gave a coroutine"),
+        (FunctionRunner(cast(Any, lambda _: "Hello")), "a runner gave a str"),
+    ],
+)
+def test_what_streams_no_events(runner: Any, gave: str) -> None:
+    """A runner that does not stream is named in a typed error, and the turn is closed as failed."""
+
+    async def run() -> None:
+        async with holdfast.connect_async("memory://") as store:
+            with pytest.raises(InvalidArgument, match=gave) as no:
+                await drive(store, runner, Asking(session_id=SESSION, prompt="Hi"), Stage())
+            assert no.value.code == "no_event"
+            assert await left(store) == ([("user", "Hi", None)], ["failed"])
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("make", [lambda: parrot, lambda: as_runner(parrot)])

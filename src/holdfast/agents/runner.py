@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from holdfast.agents.events import Event, Text
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.rules.history import History
+
+T = TypeVar("T")
+
+_METHODS = ("answer", "resume", "summarise")
+_YIELD = "write an asynchronous generator: `async def` with a `yield` for each piece of the answer"
 
 
 @runtime_checkable
@@ -54,22 +59,37 @@ Answering: TypeAlias = Callable[[History], AsyncIterator[str | Event]]
 """An asynchronous generator function that yields text, or events."""
 
 
-def closing(events: AsyncIterator[Event]) -> aclosing[AsyncGenerator[Event, None]]:
+def closing(events: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
     """Return events to be used with `async with`: whoever yields them is closed at its end.
 
     A runner may hold what one task has to enter and to leave. A generator that is merely left is
-    closed some time later, in another task.
+    closed some time later, in another task. Going through what is no stream of events raises
+    `InvalidArgument`.
     """
     return aclosing(_closable(events))
 
 
-async def _closable(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+async def _closable(events: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    _require_stream(events)
     try:
         async for event in events:
             yield event
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()
+
+
+def _require_stream(events: object) -> None:
+    if isinstance(events, AsyncIterable):
+        return
+    if inspect.iscoroutine(events):
+        events.close()  # or Python complains that nobody awaited it
+    name = getattr(events, "__qualname__", "a runner")
+    raise InvalidArgument(
+        f"{name} gave a {type(events).__name__}, which is no stream of events",
+        code="no_event",
+        hint=_YIELD,
+    )
 
 
 class FunctionRunner:
@@ -80,13 +100,9 @@ class FunctionRunner:
 
     async def answer(self, history: History) -> AsyncIterator[Event]:
         """Yield what the function yields."""
-        source = self._function(history)
-        try:
+        async with closing(self._function(history)) as source:
             async for piece in source:
                 yield Text(piece) if isinstance(piece, str) else piece
-        finally:
-            if inspect.isasyncgen(source):
-                await source.aclose()
 
 
 def as_runner(runner: Any) -> Runner:
@@ -95,6 +111,14 @@ def as_runner(runner: Any) -> Runner:
     That is a `Runner`, an asynchronous generator function, or an agent of Pydantic AI. Raises
     `ConfigError` for anything else.
     """
+    methods = _METHODS if isinstance(runner, Runner) else ()
+    for function in (runner, *(getattr(runner, name, None) for name in methods)):
+        if inspect.iscoroutinefunction(function):
+            raise ConfigError(
+                f"{function.__qualname__} cannot answer: it is a coroutine function, which returns "
+                "once and streams nothing",
+                hint=_YIELD,
+            )
     if isinstance(runner, Runner) and not isinstance(runner, type):
         return runner
     if inspect.isasyncgenfunction(runner) or inspect.isasyncgenfunction(
