@@ -252,6 +252,7 @@ def test_odd_files(tmp_path: Path, target: Path, bring: Callable[..., Result]) -
         None,
         {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]},
         {"role": "user", "content": "half a \\ud83d"},
+        {"role": "user", "content": []},
     ]
     write(folder, "odd.json", {"session_id": "odd/1", "messages": odd, "user_id": ""})
     write(folder, "old.json", {"messages": [{"role": "user", "content": "no id inside"}]})
@@ -268,11 +269,13 @@ def test_odd_files(tmp_path: Path, target: Path, bring: Callable[..., Result]) -
         messages = store.get_messages("odd/1")
         assert store.verify()
         ids = {info.id: info for info in store.list_sessions()}
-    assert [one["role"] for one in messages] == ["system", "system", "user", "assistant", "user"]
+    roles = ["system", "system", "user", "assistant", "user", "user"]
+    assert [one["role"] for one in messages] == roles
     assert messages[0]["metadata"] == {"praisonai_role": "function"}
     assert messages[0]["created_at"] == "2024-05-01T10:00:00.000Z"
     assert messages[2]["content"] == '{"b": [1]}'
     assert messages[3]["metadata"]["praisonai_tool_calls"] == [{"function": {"name": "f"}}]
+    assert messages[5]["content"] == ""
     assert said(target, "old") == ["no id inside"]
     assert said(target, "lone") == ["?!"]
     (hashed,) = ids.keys() - {"odd/1", "old", "lone"}

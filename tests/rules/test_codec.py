@@ -128,6 +128,20 @@ def test_keys_are_text(key: Any) -> None:
     assert refused(user(x={"y": {key: 1}})).path == "message.x.y"
 
 
+def test_no_parts() -> None:
+    """Content without parts is refused, taken beside calls, and read back where it is older."""
+    empty = {"role": "user", "content": [], "id": "m", "created_at": "2026-01-01T00:00:00.000Z"}
+    assert refused(empty).path == "message.content"
+    line = codec.encode_stored(empty, "message")
+    assert codec.decode_whole([line]) == [empty]
+    assert codec.decode_provider([line])[0]["content"] == []
+    calls = [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}]
+    (called,) = codec.decode_provider(
+        [stored({"role": "assistant", "content": [], "tool_calls": calls})]
+    )
+    assert called == {"role": "assistant", "content": None, "tool_calls": calls}
+
+
 @pytest.mark.parametrize("text", [chr(0xD800), f"a{chr(0xDFFF)}b", chr(0xDC80)], ids=ascii)
 def test_surrogates(text: str) -> None:
     """A lone surrogate is refused as a value and as a key, and the path itself can be printed."""

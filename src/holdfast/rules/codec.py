@@ -55,8 +55,6 @@ _named = msgspec.json.Decoder(_Named)
 Stamp = tuple[Callable[[], str], str]
 """Gives a message its id, and says when it was added (ISO 8601, UTC)."""
 
-_NO_STAMP: Stamp = (str, "")
-
 
 def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
     """Return `message` as a JSON line, with `id` and `created_at` added where they are missing."""
@@ -65,11 +63,16 @@ def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
         line = encode({**message, "id": new_id(), "created_at": now}, path)
     else:
         clean = _checked(message, path)
+        _require_parts(clean, path)
         if "id" not in clean:
             clean["id"] = new_id()
         if "created_at" not in clean:
             clean["created_at"] = now
         line = encode(clean, path)
+    return _sized(line, path)
+
+
+def _sized(line: bytes, path: str) -> bytes:
     if len(line) > MAX_MESSAGE_BYTES:
         raise InvalidMessage(
             f"the message has {len(line):,} bytes, more than {MAX_MESSAGE_BYTES:,}",
@@ -80,11 +83,14 @@ def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
 
 
 def encode_stored(message: Message, path: str) -> bytes:
-    """Return a message that was stored before, with its id and its time, as a JSON line."""
+    """Return a message that was stored before, with its id and its time, as a JSON line.
+
+    It is as it was: one that an older version took is not refused.
+    """
     for key in ("id", "created_at"):
         if key not in message:
             raise InvalidMessage("is missing", path=f"{path}.{key}")
-    return encode_message(message, path, _NO_STAMP)
+    return _sized(encode(_checked(message, path), path), path)
 
 
 def _is_plain(message: object) -> TypeGuard[Message]:
@@ -197,7 +203,7 @@ def decode_provider(payloads: Sequence[bytes]) -> list[Message]:
                 message.pop("tool_calls", None)  # nobody else calls, and providers refuse it
             if message["role"] != "tool":
                 message.pop("tool_call_id", None)
-            if message.get("content") is None:
+            if message.get("content") in (None, []):
                 message["content"] = None if "tool_calls" in message else ""
     return messages
 
@@ -398,6 +404,16 @@ def _check_content(message: Message, content: object, path: str) -> None:
                 path=f"{path}.content[{index}]",
                 hint='write {"type": "text", "text": "..."}',
             )
+
+
+def _require_parts(message: Message, path: str) -> None:
+    """Refuse an empty list of parts, as providers do; beside calls it is as good as no content."""
+    if message.get("content") == [] and not message.get("tool_calls"):
+        raise InvalidMessage(
+            "content has no parts",
+            path=f"{path}.content",
+            hint='use "" where nothing was said',
+        )
 
 
 def _check_tool_calls(calls: object, path: str) -> None:

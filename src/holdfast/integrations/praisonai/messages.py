@@ -110,7 +110,7 @@ def _call_id(message: Message) -> str | None:
 
 def _content(message: Message) -> object:
     content = message["content"]
-    if content is None:
+    if content is None or content == []:
         return None if "tool_calls" in message else ""
     if isinstance(content, str):
         return content

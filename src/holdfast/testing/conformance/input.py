@@ -39,6 +39,12 @@ BAD_MESSAGES: dict[str, tuple[Any, str]] = {
         {"role": "assistant", "content": None, "tool_calls": []},
         ".content",
     ),
+    "content without parts": ({"role": "user", "content": []}, ".content"),
+    "a result without parts": ({"role": "tool", "content": [], "tool_call_id": "c"}, ".content"),
+    "no parts beside no calls": (
+        {"role": "assistant", "content": [], "tool_calls": []},
+        ".content",
+    ),
     "content a number": ({"role": "user", "content": 5}, ".content"),
     "content a dict": ({"role": "user", "content": {"type": "text"}}, ".content"),
     "a part that is text": ({"role": "user", "content": ["a"]}, ".content[0]"),
