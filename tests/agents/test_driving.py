@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 import holdfast
+from holdfast.agents.adapting import FunctionRunner, as_runner
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import Event, ModelCall, Text, ToolCall, ToolCalls, ToolResult, Used
-from holdfast.agents.runner import FunctionRunner, Runner, as_runner
+from holdfast.agents.runner import Runner
 from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.rules.history import History

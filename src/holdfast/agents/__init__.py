@@ -5,6 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from holdfast.agents.adapting import FunctionRunner, as_runner
 from holdfast.agents.agent import Agent
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import (
@@ -22,7 +23,7 @@ from holdfast.agents.managed import ManagedAgent, ManagedConfig
 from holdfast.agents.notices import Notice
 from holdfast.agents.offline import OfflineRunner
 from holdfast.agents.reply import Reply
-from holdfast.agents.runner import FunctionRunner, Resuming, Runner, Summarising, as_runner
+from holdfast.agents.runner import Resuming, Runner, Summarising
 from holdfast.agents.settings import MemoryConfig
 from holdfast.agents.tools import idempotent, needs_approval
 from holdfast.model.message import VerbatimMessage

@@ -9,12 +9,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from holdfast.agents.adapting import as_runner
 from holdfast.agents.approving import Decision, drive_on, pending_calls, without_invented
 from holdfast.agents.driving import Answer, Asking, Stage, drive
 from holdfast.agents.events import Event
 from holdfast.agents.fitting import Fitting, check_fitting
 from holdfast.agents.models import Character, runner_for
-from holdfast.agents.runner import Resuming, Runner, as_runner
+from holdfast.agents.runner import Resuming, Runner
 from holdfast.agents.tools import idempotent_names
 from holdfast.errors import ConfigError
 from holdfast.model.message import SyntheticMessage
