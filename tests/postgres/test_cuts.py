@@ -18,6 +18,11 @@ from holdfast.testing.postgres import Cut, CuttingProxy, Request, Server, at_ran
 CUTS = 1_000
 WORKERS = 6
 RATE = 0.25
+PATIENT_S = 120
+"""A write on a new connection needs some five requests in a row: three in four of these are cut.
+
+So in the 30 seconds that a call has by default, one write in some thousands would not come through.
+"""
 
 
 @pytest.fixture
@@ -88,7 +93,10 @@ def test_a_thousand_cuts(server: Server, proxy: CuttingProxy) -> None:
     schema = "?schema=cuts"
     through = f"{proxy.url_for(server)}{schema}"
     enough = threading.Event()
-    workers = [_Worker(holdfast.connect(through), number, enough) for number in range(WORKERS)]
+    workers = [
+        _Worker(holdfast.connect(through, timeout=PATIENT_S), number, enough)
+        for number in range(WORKERS)
+    ]
     proxy.choose = at_random(7, rate=RATE)
     for worker in workers:
         worker.start()
