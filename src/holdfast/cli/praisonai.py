@@ -14,7 +14,14 @@ from holdfast.cli.options import open_or_make_store, settings_of
 from holdfast.cli.printing import plural, print_json, say
 from holdfast.integrations.praisonai.details import IMPORTED
 from holdfast.integrations.praisonai.gathering import stored_id
-from holdfast.integrations.praisonai.importing import Outcome, Rescued, Source, bring, read
+from holdfast.integrations.praisonai.importing import (
+    Failure,
+    Outcome,
+    Rescued,
+    Source,
+    bring_all,
+    read,
+)
 
 if TYPE_CHECKING:
     from holdfast.store.sync_store import SessionStore
@@ -36,15 +43,14 @@ def import_sessions(context: click.Context, path: Path, *, skip_existing: bool) 
         if not skip_existing:
             hint = "--skip-existing imports the others"
             require_new(_foreign(store, source), settings.place, hint)
-        outcomes: dict[str, Outcome] = {}
-        for whole in source.sessions:
-            outcomes[whole.session_id] = bring(store, whole)
+        outcomes, failures = bring_all(store, source)
     rescued = source.rescued({name for name, how in outcomes.items() if how == "imported"})
     if settings.as_json:
-        print_json(_as_json(source, outcomes, rescued))
+        print_json(_as_json(source, outcomes, rescued, failures))
     else:
         _tell(source, outcomes, rescued, settings.place)
-    if "changed" in outcomes.values():
+        _tell_failures(failures)
+    if failures or "changed" in outcomes.values():
         context.exit(1)
 
 
@@ -75,7 +81,18 @@ def _tell(source: Source, outcomes: dict[str, Outcome], rescued: Rescued, place:
         say(f"{plural(counts['unchanged'], 'session')} {were} there before, with nothing new.")
 
 
-def _as_json(source: Source, outcomes: dict[str, Outcome], rescued: Rescued) -> dict[str, object]:
+def _tell_failures(failures: list[Failure]) -> None:
+    for one in failures:
+        where = ", ".join(map(visible, one.files))
+        what = "" if one.session is None else f"{visible(one.session)} "
+        say(f"{where}: {what}was not imported: {visible(one.reason)}")
+    if failures:
+        say("That kept nothing else back. Import the same again once it is mended.")
+
+
+def _as_json(
+    source: Source, outcomes: dict[str, Outcome], rescued: Rescued, failures: list[Failure]
+) -> dict[str, object]:
     stored = {whole.session_id: stored_id(whole) for whole in source.sessions}
     names: dict[str, object] = {
         kind: [stored[name] for name, outcome in outcomes.items() if outcome == kind]
@@ -85,6 +102,10 @@ def _as_json(source: Source, outcomes: dict[str, Outcome], rescued: Rescued) -> 
         **names,
         "quarantined_recovered": rescued.quarantined,
         "shared_file": rescued.shared,
+        "failed": [
+            {"files": list(one.files), "session": one.session, "reason": one.reason}
+            for one in failures
+        ],
         "files": [
             {
                 "file": note.file,

@@ -118,8 +118,9 @@ def import_command(
     SOURCE is an exported file, or - for stdin, and is checked to its end first. Or it is a folder
     of PraisonAI's, such as ~/.praisonai, or its sessions.db: these are only read, and the same
     again brings what is new. Sessions that are there already are an error, and then nothing is
-    imported, unless --skip-existing is given. Each session is imported whole or not at all. Makes
-    the store if there is none.
+    imported, unless --skip-existing is given. Each session is imported whole or not at all. What of
+    PraisonAI's cannot be imported is named, and keeps nothing else back: exits with 1. Makes the
+    store if there is none.
 
     Example: holdfast import user-42.jsonl --as user-43
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from holdfast.integrations.praisonai.messages import as_session_message
 from holdfast.integrations.praisonai.partials import FIELD, partial_of
@@ -22,6 +22,8 @@ IMPORTED = "praisonai_import"
 """What was imported of a session, for the next import of the same."""
 
 RUNTIME, CHECKPOINT = "runtime_state", "last_compaction"
+UNUSABLE_CHECKPOINT = "praisonai_last_compaction"
+"""A checkpoint of a file that stands for nothing: whose place is no number, for one."""
 
 
 def entry(path: Iterable[str], prefix: str = ENTRY) -> str:
@@ -118,14 +120,23 @@ def whole(info: SessionInfo, messages: list[Message]) -> SessionData:
 def checkpoint_of(info: SessionInfo, messages: list[Message]) -> CompactionCheckpoint | None:
     """Return a session's checkpoint; `None` too if the messages that it stands for have gone."""
     found = info.metadata.get(CHECKPOINT)
-    if not isinstance(found, Mapping):
+    if not is_checkpoint(found):
         return None
-    index, last = found.get("message_index"), found.get("message_id")
-    if not isinstance(index, int) or not 0 <= index <= len(messages):
+    index, last = found.get("message_index", 0), found.get("message_id")
+    if index > len(messages):
         return None
     if last is not None and (index == 0 or messages[index - 1].get("id") != last):
         return None
     return CompactionCheckpoint.from_dict(found)
+
+
+def is_checkpoint(found: object) -> TypeGuard[Mapping[str, Any]]:
+    """Say whether a value is a checkpoint that can be used; files may hold anything."""
+    if not isinstance(found, Mapping):
+        return False
+    index = found.get("message_index", 0)
+    texts = found.get("summary", ""), found.get("role", "system")
+    return isinstance(index, int) and index >= 0 and all(isinstance(one, str) for one in texts)
 
 
 def checkpoint_at(checkpoint: CompactionCheckpoint, messages: list[Message]) -> dict[str, Any]:

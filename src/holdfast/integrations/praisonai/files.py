@@ -7,14 +7,17 @@ once everything but letters, digits, `-` and `_` has become `_`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from msgspec import Struct
 
+from holdfast.errors import InvalidMessage
 from holdfast.integrations.praisonai.messages import as_message
 from holdfast.model.message import Message
+from holdfast.rules.codec import MAX_DEPTH
 
 ENCRYPTED = "praisonai:enc:v1:"
 _MESSAGE = re.compile(r'\{\s*"role"\s*:')
@@ -24,6 +27,8 @@ _FACT = re.compile(
 )
 _ARCHIVE = re.compile(r'"archived_messages"\s*:')
 _LIVE = re.compile(r'"messages"\s*:')
+_MESSAGES_DEPTH = 2
+"""A session's messages stand in a list of the session."""
 
 
 class Saved(Struct, frozen=True):
@@ -51,14 +56,20 @@ class Saved(Struct, frozen=True):
 
 
 def decode(data: bytes) -> object:
-    """Return the JSON value of a file; `ValueError` if it is damaged."""
+    """Return the JSON value of a file.
+
+    `InvalidMessage` if it is nested deeper than anything is stored, another `ValueError` if it is
+    damaged. A number beyond JSON's own is text.
+    """
+    text = data.decode()
     try:
-        return _clean(json.loads(data.decode(), parse_constant=str))
+        value = _decoder.decode(text)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise _too_deep() from error
+    return _clean(value)
 
 
-def is_session(value: object) -> bool:
+def is_session(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Say whether a JSON value is a session of PraisonAI's, or what it salvaged of one."""
     return (
         isinstance(value, Mapping)
@@ -183,20 +194,40 @@ def _messages_in(text: str) -> Iterator[tuple[int, int, object]]:
 def _decoded_at(text: str, start: int) -> tuple[Any, int]:
     try:
         value, end = _decoder.raw_decode(text, start)
-    except (ValueError, RecursionError):
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError:
         return None, start
     return _clean(value), end
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: Any, depth: int = 0) -> Any:
     """Return a JSON value with whatever is no character replaced."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
+    if not isinstance(value, dict | list):
+        return value
+    if depth > MAX_DEPTH + _MESSAGES_DEPTH:
+        raise _too_deep()
     if isinstance(value, list):
-        return [_clean(item) for item in value]
-    return value
+        return [_clean(item, depth + 1) for item in value]
+    return {_clean(key): _clean(item, depth + 1) for key, item in value.items()}
 
 
-_decoder = json.JSONDecoder(parse_constant=str)
+def _too_deep() -> InvalidMessage:
+    return InvalidMessage(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _real(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _whole(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # more digits than Python reads
+        return text
+
+
+_decoder = json.JSONDecoder(parse_constant=str, parse_float=_real, parse_int=_whole)

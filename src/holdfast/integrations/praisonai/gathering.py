@@ -8,7 +8,7 @@ places hold is there once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -228,7 +228,10 @@ def _described(whole: Whole) -> bytes:
     changes: dict[str, Any] = {}
     title = metadata.pop("title", None) or facts.get("title")
     if title:
-        changes["title"] = str(title)
+        # A title that no session can have stays in the metadata.
+        told = str(title)
+        place = metadata if "\0" in told else changes
+        place["title"] = told
     for name in ("agent_name", "user_id"):
         try:
             if facts.get(name) is not None:
@@ -236,7 +239,9 @@ def _described(whole: Whole) -> bytes:
         except InvalidArgument:
             metadata.setdefault(name, str(facts[name]))
     checkpoint = facts.get(details.CHECKPOINT)
-    if isinstance(checkpoint, dict):
+    if checkpoint is not None and not details.is_checkpoint(checkpoint):
+        metadata[details.UNUSABLE_CHECKPOINT] = checkpoint
+    elif checkpoint is not None:
         metadata[details.CHECKPOINT] = _checkpoint(checkpoint, whole)
     if stored_id(whole) != whole.session_id:
         metadata["praisonai_session_id"] = whole.session_id
@@ -244,7 +249,7 @@ def _described(whole: Whole) -> bytes:
     return codec.encode(codec.encodable({**changes, "metadata": metadata}, ""))
 
 
-def _checkpoint(found: dict[str, Any], whole: Whole) -> dict[str, Any]:
+def _checkpoint(found: Mapping[str, Any], whole: Whole) -> dict[str, Any]:
     # The lines are made anew here: only they have the ids.
     messages = codec.decode_whole(_lines(whole)(whole.shown))
     return details.checkpoint_at(CompactionCheckpoint.from_dict(found), messages)

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from holdfast.errors import Conflict, InvalidArgument
+from holdfast.errors import Conflict, InvalidArgument, InvalidMessage
 from holdfast.integrations.praisonai import details, files
 from holdfast.integrations.praisonai.gathering import (
     Find,
@@ -47,11 +47,24 @@ class Note(Struct, frozen=True):
     messages: int = 0
 
 
+class Failure(Struct, frozen=True):
+    """What did not come over, where it stands, and why; without a session: the whole place."""
+
+    files: tuple[str, ...]
+    reason: str
+    session: str | None = None
+
+
+_Looked: TypeAlias = tuple[list[Find], Note, list[Failure]]
+"""What one file holds, what is told of it, and which of its rows did not come over."""
+
+
 class Source(Struct, frozen=True):
     """Everything that a folder or a database holds of PraisonAI's sessions."""
 
     finds: list[Find]
     notes: list[Note]
+    failures: list[Failure]
 
     @property
     def sessions(self) -> list[Whole]:
@@ -86,24 +99,49 @@ def recognise(path: Path) -> bool:
         return False
     try:
         return files.is_session(files.decode(path.read_bytes()))
+    except InvalidMessage:
+        return True  # whole, and no export of ours: that is a line of JSON for each entry
     except ValueError:
         return False
 
 
 def read(path: Path) -> Source:
-    """Return what a folder, a database or a file holds; `InvalidArgument` if no session."""
+    """Return what a folder, a database or a file holds; `InvalidArgument` if no session.
+
+    What cannot be read is one of the failures, and keeps nothing else back.
+    """
     finds: list[Find] = []
     notes: list[Note] = []
+    failures: list[Failure] = []
     for file, name in _places(path):
-        found, note = _rows(file, name) if _is_database(file) else _file(file, name)
+        try:
+            found, note, failed = _rows(file, name) if _is_database(file) else _file(file, name)
+        except (InvalidMessage, OSError, sqlite3.Error) as error:
+            failures.append(Failure((name,), str(error)))
+            continue
         finds += found
         notes.append(note)
-    if not finds:
+        failures += failed
+    if not finds and not failures:
         raise InvalidArgument(
             f"{path} holds no sessions of PraisonAI",
             hint="name its home (~/.praisonai), its folder sessions, or its sessions.db",
         )
-    return Source(with_ids(finds), notes)
+    return Source(with_ids(finds), notes, failures)
+
+
+def bring_all(store: SessionStore, source: Source) -> tuple[dict[str, Outcome], list[Failure]]:
+    """Bring each session that can be stored, and say which could not, and why."""
+    outcomes: dict[str, Outcome] = {}
+    failures = list(source.failures)
+    for whole in source.sessions:
+        name = whole.session_id
+        try:
+            outcomes[name] = bring(store, whole)
+        except InvalidArgument as error:
+            places = {find.name: None for find in source.finds if find.saved.session_id == name}
+            failures.append(Failure(tuple(places), error.message, name))
+    return outcomes, failures
 
 
 def bring(store: SessionStore, whole: Whole) -> Outcome:
@@ -156,32 +194,32 @@ def _is_database(file: Path) -> bool:
         return opened.read(len(SQLITE)) == SQLITE
 
 
-def _file(file: Path, name: str) -> tuple[list[Find], Note]:
+def _file(file: Path, name: str) -> _Looked:
     stem, _, rest = file.name.partition(".json")
     if not _ or not (rest == "" or rest.startswith(".corrupt-")):
-        return [], Note(name, "left alone: no session's file")
+        return [], Note(name, "left alone: no session's file"), []
     data = file.read_bytes()
     try:
         value = files.decode(data)
+    except InvalidMessage:
+        raise
     except ValueError:
-        found = files.salvaged(data, otherwise=stem)
-        return _recovered(found, name)
+        return _recovered(files.salvaged(data, otherwise=stem), name)
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
-        return [], Note(name, "left alone: no session of PraisonAI")
+        return [], Note(name, "left alone: no session of PraisonAI"), []
     kind = Kind.SPILL if files.is_spill(value) else Kind.QUARANTINED if rest else Kind.FILE
     found = files.saved(value, otherwise=stem)
     if kind is Kind.QUARANTINED:
         return _recovered(found, name)
     what = "could not be saved: " if kind is Kind.SPILL else ""
-    return [Find(name, kind, found)], _note(name, kind, found, what)
+    return [Find(name, kind, found)], _note(name, kind, found, what), []
 
 
-def _recovered(found: files.Saved | None, name: str) -> tuple[list[Find], Note]:
+def _recovered(found: files.Saved | None, name: str) -> _Looked:
     if found is None:
-        return [], Note(name, "damaged, and holds no whole message")
-    return [Find(name, Kind.QUARANTINED, found)], _note(
-        name, Kind.QUARANTINED, found, "damaged, recovered: "
-    )
+        return [], Note(name, "damaged, and holds no whole message"), []
+    note = _note(name, Kind.QUARANTINED, found, "damaged, recovered: ")
+    return [Find(name, Kind.QUARANTINED, found)], note, []
 
 
 def _note(name: str, kind: Kind, found: files.Saved, before: str) -> Note:
@@ -192,29 +230,50 @@ def _note(name: str, kind: Kind, found: files.Saved, before: str) -> Note:
     return Note(name, told, kind.value, (found.session_id,), count)
 
 
-def _rows(file: Path, name: str) -> tuple[list[Find], Note]:
+def _rows(file: Path, name: str) -> _Looked:
     """Return the sessions in a database's table."""
     with _copied(file) as copy, contextlib.closing(sqlite3.connect(copy)) as connection:
         columns = {row[1] for row in connection.execute("PRAGMA table_info(sessions)")}
         if not {"session_id", "data"} <= columns:
-            return [], Note(name, "left alone: no table of PraisonAI's sessions")
+            return [], Note(name, "left alone: no table of PraisonAI's sessions"), []
+        connection.text_factory = bytes  # SQLite's text need not be UTF-8
         rows = connection.execute("SELECT session_id, data FROM sessions ORDER BY rowid").fetchall()
-    finds = []
-    for row_id, data in rows:
-        raw = data.encode() if isinstance(data, str) else bytes(data or b"")
+    finds, failures = list[Find](), list[Failure]()
+    for number, (row_id, data) in enumerate(rows, 1):
         try:
-            value = files.decode(raw)
-            found = files.saved(value, otherwise=row_id) if files.is_session(value) else None  # type: ignore[arg-type]
-        except ValueError:
-            found = files.salvaged(raw, otherwise=row_id)
+            found = _row(_bytes(row_id).decode("utf-8", "replace"), _bytes(data))
+        except InvalidMessage as error:
+            failures.append(Failure((name,), f"row {number}: {error.message}"))
+            continue
         if found is not None:
             finds.append(Find(name, Kind.ROW, found))
     count = sum(len(find.saved.raw) for find in finds)
     told = f"{len(finds):,} session{'' if len(finds) == 1 else 's'}, {count:,} messages"
-    if len(finds) < len(rows):
-        told += f"; {len(rows) - len(finds):,} rows hold no message"
+    empty = len(rows) - len(finds) - len(failures)
+    if empty:
+        told += f"; {empty:,} row{' holds' if empty == 1 else 's hold'} no message"
     names = tuple(find.saved.session_id for find in finds)
-    return finds, Note(name, told, Kind.ROW.value, names, count)
+    return finds, Note(name, told, Kind.ROW.value, names, count), failures
+
+
+def _row(row_id: str, data: bytes) -> files.Saved | None:
+    """Return the session that a row holds; `None` if none."""
+    try:
+        value = files.decode(data)
+    except InvalidMessage:
+        raise
+    except ValueError:
+        found = files.salvaged(data, otherwise=row_id)
+    else:
+        found = files.saved(value, otherwise=row_id) if files.is_session(value) else None
+    if found is not None and not found.session_id:
+        raise InvalidMessage("the session has no id")
+    return found
+
+
+def _bytes(value: object) -> bytes:
+    """Return a column's value; a number as it is written."""
+    return value if isinstance(value, bytes) else b"" if value is None else str(value).encode()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,9 +27,10 @@ def as_message(given: object) -> object:
     """
     if not isinstance(given, Mapping):
         return given
-    if is_plain(given) and given.get("role") in PLAIN_ROLES:
+    if is_plain(given) and _is_role(given.get("role"), PLAIN_ROLES):
         return dict(given)
     message: Message = {"role": "user", "content": "", **given}
+    role = message["role"]
     metadata = message.pop("metadata", None)
     kept = dict(metadata) if isinstance(metadata, Mapping) else {}
     if metadata and not isinstance(metadata, Mapping):
@@ -40,8 +41,8 @@ def as_message(given: object) -> object:
             message.setdefault("created_at", time_text(at))
             del message["timestamp"]
     _fit_tools(message, kept)
-    if message["role"] not in ROLES or (message["role"] == "tool" and not _call_id(message)):
-        kept["praisonai_role"] = message["role"]
+    if not _is_role(role, ROLES) or (role == "tool" and not _call_id(message)):
+        kept["praisonai_role"] = role
         message["role"] = "system"
     message["content"] = _content(message)
     return message | ({"metadata": kept} if kept else {})
@@ -83,6 +84,10 @@ def milliseconds(value: object) -> int | None:
     else:
         return None
     return at if 0 <= at <= LATEST_MS else None
+
+
+def _is_role(role: object, roles: Collection[str]) -> bool:
+    return isinstance(role, str) and role in roles
 
 
 def _fit_tools(message: Message, kept: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -53,13 +54,17 @@ def imported(
         if session_id in seen:
             reason = "duplicate in payload"
         seen.add(session_id)
-        reason = reason or _create(store, value, live=not reset_live_fields, overwrite=overwrite)
+        reason = reason or _create(
+            store, session_id, value, live=not reset_live_fields, overwrite=overwrite
+        )
         count += not reason
         skipped += [{"session_id": session_id, "reason": reason}] if reason else []
     return ImportReport(count, skipped)
 
 
-def _create(store: SessionStore, value: Mapping[str, Any], *, live: bool, overwrite: bool) -> str:
+def _create(
+    store: SessionStore, session_id: str, value: Mapping[str, Any], *, live: bool, overwrite: bool
+) -> str:
     """Create one session; return why not, if it was not."""
     told = dict(value)
     if not live:
@@ -68,11 +73,18 @@ def _create(store: SessionStore, value: Mapping[str, Any], *, live: bool, overwr
         for name in _LIVE:
             told.pop(name, None)
             told["metadata"].pop(name, None)
-    (whole,) = gather([Find("", Kind.FILE, files.saved(told))])
     try:
+        # An export may be any value here: it is made what one that was read from a file is.
+        read = files.decode(json.dumps(told, default=str).encode())
+        assert isinstance(read, dict)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"import error: {error}"
+    (whole,) = gather([Find("", Kind.FILE, files.saved(read, otherwise=session_id))])
+    try:
+        text = as_export(whole)
         if overwrite:
             store.delete_session(whole.session_id)
-        store.import_session(as_export(whole))
+        store.import_session(text)
     except Conflict:
         return "already exists (use overwrite)"
     except HoldfastError as error:
