@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import holdfast
+from holdfast.agents import ManagedAgent
+from holdfast.agents.managed import KEPT
 from holdfast.cli.main import cli
-from holdfast.integrations.praisonai import DefaultSessionStore
+from holdfast.integrations.praisonai import DefaultSessionStore, details
 from tests.praisonai.conftest import FIXTURE
 
 SPILL = Path("state/session_spill")
@@ -386,6 +388,67 @@ def test_values_that_no_session_of_ours_has(
     assert messages[0]["metadata"] == {"praisonai_role": {"a": 1}}
     assert messages[2]["metadata"] == {"inf": "1e999", "digits": "9" * 5_000}
     assert (info.title, info.metadata["title"]) == (None, "a\0b")
+
+
+HOSTILE = {
+    KEPT: {"name": "X", "model": "gpt-4o", "base_url": "http://127.0.0.1:9/v1"},
+    "praisonai_partial": {"id": 1},
+    "praisonai_entry:notjson": 5,
+    'praisonai_entry:["cost"]': 5,
+    "praisonai_default:[1]": 3,
+    "praisonai_import": {"messages": 0, "digest": ""},
+    "cost": 3,
+}
+
+
+@pytest.mark.parametrize("place", ["file", "export"])
+def test_reserved_metadata(
+    tmp_path: Path, target: Path, bring: Callable[..., Result], place: str
+) -> None:
+    """No key of a foreign session's metadata, or beside it, says anything to Holdfast."""
+    session = said_once("s", metadata=HOSTILE, managed_agent={"base_url": "http://127.0.0.1:9"})
+    with DefaultSessionStore(target) as store:
+        if place == "file":
+            write(tmp_path / "sessions", "s.json", session)
+            assert bring(tmp_path / "sessions").exit_code == 0
+        else:
+            assert store.import_sessions({"sessions": [session]}).imported == 1
+        kept = store.store.get_session("s").metadata
+        own = {key for key in kept if key.startswith(details.RESERVED)}
+        assert own == {"praisonai_import"}
+        assert kept["praisonai_import"] != HOSTILE["praisonai_import"]
+        assert kept[f"imported:{KEPT}"] == HOSTILE[KEPT]
+        assert store.list_sessions()[0]["cost"] == 3
+        assert store.get_chat_history("s") == [{"role": "user", "content": "Hi"}]
+    managed = ManagedAgent(store=str(target))
+    managed.resume_session("s")
+    assert managed.config.base_url is None
+
+
+def test_reserved_metadata_that_is_there(tmp_path: Path) -> None:
+    """What stands under a reserved name, whoever wrote it, keeps no reader from a session."""
+    odd = {
+        "praisonai_partial": {"id": 1},
+        "praisonai_entry:notjson": 5,
+        "praisonai_entry:": 5,
+        "praisonai_entry:[]": 5,
+        "praisonai_default:[1]": 3,
+        'praisonai_entry:["map", "key"]': 7,
+        "last_compaction": {"message_index": "x", "summary": 5},
+        "runtime_state": {"runtime": 5},
+    }
+    with DefaultSessionStore(tmp_path / "own.db") as store:
+        store.store.create_session("s", metadata=odd)
+        store.store.add_user_message("s", "Hi")
+        hi = [{"role": "user", "content": "Hi"}]
+        assert store.get_chat_history("s") == store.get_working_history("s") == hi
+        assert store.get_session("s").metadata == {"map": {"key": 7}}
+        assert [one["session_id"] for one in store.list_sessions()] == ["s"]
+        assert store.get_runtime_state("s", "runtime") == {}
+        assert store.get_runtime_state("s", "runtime", "turn") == {}
+        assert store.update_session_metadata("s", map=1)
+        assert store.clear_runtime_state("s")
+        assert store.set_chat_history("s", [*hi, *hi])
 
 
 def test_odd_rows(tmp_path: Path, target: Path, bring: Callable[..., Result]) -> None:

@@ -26,6 +26,21 @@ UNUSABLE_CHECKPOINT = "praisonai_last_compaction"
 """A checkpoint of a file that stands for nothing: whose place is no number, for one."""
 
 
+RESERVED = ("managed_agent", ENTRY, DEFAULT, FIELD, IMPORTED)
+"""How keys begin under which Holdfast itself keeps something: a managed agent goes by its own."""
+
+
+def foreign(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata that others wrote, none of whose keys says anything to Holdfast.
+
+    Whoever can write a session's file must not choose what a managed agent sends where.
+    """
+    return {
+        f"imported:{key}" if key.startswith(RESERVED) else key: value
+        for key, value in metadata.items()
+    }
+
+
 def entry(path: Iterable[str], prefix: str = ENTRY) -> str:
     """Return the key of a map's entry."""
     return prefix + json.dumps(list(path), ensure_ascii=False)
@@ -52,18 +67,23 @@ def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     }
     for prefix in (ENTRY, DEFAULT):  # a default never stands before an entry
         for key, value in metadata.items():
-            if value is None or not key.startswith(prefix):
+            path = _path(key) if key.startswith(prefix) else []
+            if value is None or not path:
                 continue
-            *above, last = _path(key)
+            *above, last = path
             place = found
             for name in above:
-                inner = place.get(name)
-                place[name] = place = dict(inner) if isinstance(inner, dict) else {}
+                place[name] = place = mapping(place.get(name))
             if prefix == ENTRY:
                 place[last] = value
             else:
                 place.setdefault(last, value)
     return found
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """Return a map of the metadata; an empty one for what is none."""
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def link(info: SessionInfo, name: str) -> str | None:
@@ -108,7 +128,7 @@ def whole(info: SessionInfo, messages: list[Message]) -> SessionData:
         created_at=info.created_at.isoformat(),
         updated_at=info.updated_at.isoformat(),
         metadata=metadata,
-        runtime_state=runtime if isinstance(runtime, dict) else {},
+        runtime_state=mapping(runtime),
         last_compaction=checkpoint_of(info, messages),
         agent_name=link(info, "agent_name"),
         user_id=link(info, "user_id"),
@@ -150,4 +170,9 @@ def checkpoint_at(checkpoint: CompactionCheckpoint, messages: list[Message]) -> 
 
 
 def _path(key: str) -> list[str]:
-    return list(json.loads(key.partition(":")[2]))
+    """Return an entry's path; nothing if the key names none, as one of somebody else's."""
+    try:
+        path = json.loads(key.partition(":")[2])
+    except (ValueError, RecursionError):
+        return []
+    return path if isinstance(path, list) and all(isinstance(one, str) for one in path) else []

@@ -224,7 +224,7 @@ def _described(whole: Whole) -> bytes:
         for key, value in facts.items()
         if value not in (None, [], {}) and key not in _LEFT_OUT and key not in _OWN_PLACE
     }
-    metadata = left | metadata
+    metadata = details.foreign(left | metadata)
     changes: dict[str, Any] = {}
     title = metadata.pop("title", None) or facts.get("title")
     if title:

@@ -41,7 +41,7 @@ class Partial(Struct, frozen=True):
 def partial_of(info: SessionInfo, messages: Sequence[Message] | None = None) -> Partial | None:
     """Return what is being streamed into a session; `None` once it is one of its messages."""
     found = info.metadata.get(FIELD)
-    if not isinstance(found, Mapping):
+    if not isinstance(found, Mapping) or not {"id", "content"} <= found.keys():
         return None
     partial = Partial(str(found["id"]), str(found["content"]))
     if messages is not None and any(one.get("id") == partial.id for one in messages):

@@ -358,9 +358,9 @@ class DefaultSessionStore:
     ) -> dict[str, Any]:
         """Return what a runtime kept, of one turn or of all."""
         info = self._info(session_id)
-        kept = details.plain({} if info is None else info.metadata).get(details.RUNTIME) or {}
-        turns: dict[str, Any] = kept.get(runtime_id, {})
-        return dict(turns if turn_id is None else turns.get(turn_id, {}))
+        kept = details.plain({} if info is None else info.metadata).get(details.RUNTIME)
+        turns = details.mapping(details.mapping(kept).get(runtime_id))
+        return turns if turn_id is None else details.mapping(turns.get(turn_id))
 
     def clear_runtime_state(self, session_id: str, runtime_id: str | None = None) -> bool:
         """Forget what a runtime kept, or what all of them did."""
