@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast.errors import ConfigError, InvalidArgument
+from holdfast.errors import ConfigError, InvalidArgument, InvalidMessage
 from holdfast.integrations import praisonai
 from holdfast.integrations.praisonai import (
     DefaultSessionStore,
@@ -306,6 +306,33 @@ def test_limits(session_dir: str) -> None:
         DefaultSessionStore(session_dir=session_dir, retention="x")
     with pytest.raises(ConfigError, match="mirror"):
         DefaultSessionStore(session_dir=session_dir, mirror=object())
+
+
+def test_arguments_that_cannot_be_right(store: DefaultSessionStore, session_dir: str) -> None:
+    """They are refused with what they are and what to pass; a negative limit limits nothing."""
+    with pytest.raises(ConfigError, match=r"two places for one store \(give one of them\)"):
+        DefaultSessionStore(session_dir, store=store.store)
+    with pytest.raises(InvalidArgument, match="a path, a URL or a SessionStore, not int"):
+        DefaultSessionStore(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="active_window must be a whole number, not 'x'"):
+        DefaultSessionStore(session_dir, active_window="x")  # type: ignore[arg-type]
+    for wrong in (None, 5):
+        with pytest.raises(InvalidArgument, match="messages must be a list of dicts, not"):
+            store.set_chat_history("s", wrong)  # type: ignore[arg-type]
+    for content in (object(), {1, 2}, {"a": [object()]}):
+        with pytest.raises(InvalidMessage, match="content"):
+            store.set_chat_history("s", [{"role": "user", "content": content}])
+        with pytest.raises(InvalidMessage, match="content"):
+            store.add_message("s", "user", content)
+    assert not store.session_exists("s")
+    assert store.set_chat_history("s", iter([{"role": "user", "content": "1"}]))  # type: ignore[arg-type]
+    store.add_user_message("s", "2")
+    unlimited = DefaultSessionStore(session_dir, max_messages=-1)
+    assert [one["content"] for one in unlimited.get_chat_history("s")] == ["1", "2"]
+    store.append_compaction_checkpoint("s", "So far")
+    assert len(unlimited.get_working_history("s")) == 1
+    store.add_user_message("s", "3")
+    assert len(unlimited.get_working_history("s")) == 2
 
 
 @pytest.mark.usefixtures("_default")

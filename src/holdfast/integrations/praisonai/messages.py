@@ -121,4 +121,7 @@ def _content(message: Message) -> object:
         return content
     if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
         return content
-    return json.dumps(content, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(content, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # no JSON value: to be refused with its path
+        return content

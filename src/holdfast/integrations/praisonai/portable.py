@@ -75,7 +75,7 @@ def _create(
             told["metadata"].pop(name, None)
     try:
         # An export may be any value here: it is made what one that was read from a file is.
-        read = files.decode(json.dumps(told, default=str).encode())
+        read = files.decode(json.dumps(told).encode())
         assert isinstance(read, dict)
     except (TypeError, ValueError, RecursionError) as error:
         return f"import error: {error}"

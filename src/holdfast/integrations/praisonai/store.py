@@ -64,10 +64,16 @@ class DefaultSessionStore:
 
         `store` is one, or its URL; a `session_dir` holds one in the file `holdfast.db`; without
         either it is `holdfast.get_default_session_store()`. `active_window`, or a `max_messages`
-        other than 100, limits what `get_chat_history` returns, unless `retention` is `keep_all`:
-        nothing is ever cut off what is stored. `cache_maxsize` is how many sessions' last reads
-        are remembered. Raises `ConfigError` for a `mirror`.
+        other than 100, limits what `get_chat_history` returns, unless `retention` is `keep_all`;
+        a negative one limits nothing, as in PraisonAI. Nothing is ever cut off what is stored.
+        `cache_maxsize` is how many sessions' last reads are remembered. Raises `ConfigError` for a
+        `mirror`, and for a `session_dir` beside a `store`.
         """
+        if session_dir is not None and store is not None:
+            raise ConfigError(
+                f"session_dir={session_dir!r} and store={store!r} are two places for one store",
+                hint="give one of them",
+            )
         if mirror is not None:
             raise ConfigError(
                 "a mirror is not supported: nothing is written to a second place",
@@ -82,7 +88,9 @@ class DefaultSessionStore:
         self.retention = retention or DEFAULT_RETENTION
         self.active_window = max_messages if active_window is None else active_window
         asked = retention or max_messages != DEFAULT_MAX_MESSAGES or active_window is not None
-        self._window = self.active_window if asked and retention != RETENTION_KEEP_ALL else 0
+        window = _limit(self.active_window, "active_window")
+        self._window = window if asked and retention != RETENTION_KEEP_ALL else 0
+        self._shown = _limit(max_messages, "max_messages")
         self._readings = Readings(cache_maxsize or 0)
         timeout_s = TIMEOUT_S if lock_timeout == DEFAULT_LOCK_TIMEOUT else lock_timeout
         self._store, self._owned = _opened(session_dir if store is None else store, timeout_s)
@@ -173,7 +181,7 @@ class DefaultSessionStore:
 
         At most the last `max_messages`, or the store's.
         """
-        limit = max_messages or self.max_messages
+        limit = max_messages or self._shown
         info = self._info(session_id)
         if info is None or info.metadata.get(details.CHECKPOINT) is None:
             return self.get_chat_history(session_id, limit)
@@ -222,6 +230,12 @@ class DefaultSessionStore:
         messages at the list's end are appended; a list with other changes raises `Conflict`. A
         session that was never read here becomes exactly this list.
         """
+        if not isinstance(messages, Iterable):
+            raise InvalidArgument(
+                f"messages must be a list of dicts, not {type(messages).__name__}",
+                hint="pass [] to begin an empty history",
+            )
+        messages = list(messages)
         given = [_mapping(as_message(message)) for message in messages]
         reading = self._readings.base_of(self._place(session_id), messages, given)
         self._end_partial(session_id, given)
@@ -548,6 +562,11 @@ def _opened(
     """Return the store that a caller means, and whether it was opened here; `None`: the default."""
     if place is None or isinstance(place, SessionStore):
         return place, False
+    if not isinstance(place, str | os.PathLike):
+        raise InvalidArgument(
+            f"a store must be a path, a URL or a SessionStore, not {type(place).__name__}",
+            hint='pass a folder or a file, such as DefaultSessionStore("chats.db")',
+        )
     if isinstance(place, str) and "://" in place:
         return connect(place, timeout=timeout_s), True
     path = Path(place)
@@ -555,6 +574,16 @@ def _opened(
         path.mkdir(parents=True, exist_ok=True)
         path /= FILE
     return connect(path, timeout=timeout_s), True
+
+
+def _limit(value: int | None, name: str) -> int:
+    """Return how many messages are shown; 0: all."""
+    if value is not None and not isinstance(value, int):
+        raise InvalidArgument(
+            f"{name} must be a whole number, not {value!r}",
+            hint="leave it out to show all messages",
+        )
+    return max(value or 0, 0)
 
 
 def _mapping(message: object) -> Message:
