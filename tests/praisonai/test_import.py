@@ -537,6 +537,20 @@ def test_copies_of_a_session(tmp_path: Path, target: Path, bring: Callable[..., 
     assert said(target, "s") == ["x", "a", "b", "c", "d"]
 
 
+def test_a_copy_of_a_single_message(
+    tmp_path: Path, target: Path, bring: Callable[..., Result]
+) -> None:
+    """A copy that was made after the first message, with another time, doubles nothing."""
+    folder = tmp_path / "sessions"
+    first = {"role": "user", "content": "Hi"}
+    answer = {"role": "assistant", "content": "Hello", "timestamp": 101.0}
+    copy, whole = [first | {"timestamp": 1.0}], [first | {"timestamp": 100.0}, answer]
+    write(folder / "backup", "s.json", {"session_id": "s", "messages": copy})
+    write(folder, "s.json", {"session_id": "s", "messages": whole})
+    assert bring(folder).exit_code == 0
+    assert said(target, "s") == ["Hi", "Hello"]
+
+
 def test_a_store_that_is_not_there_yet(home: Path, tmp_path: Path) -> None:
     """A newcomer's first command works: it makes the store, and says where."""
     target = tmp_path / "new.db"

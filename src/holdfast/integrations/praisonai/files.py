@@ -146,9 +146,11 @@ def joined(earlier: Sequence[Message], later: Sequence[Message]) -> list[Message
     """Return two records of one conversation as one, what both hold once.
 
     PraisonAI's bots save everything anew, with new times: so an exchange that the later record has
-    too is known by its words. Otherwise what is the same has the same time.
+    too is known by its words, and a single message if the later record begins with it. Otherwise
+    what is the same has the same time.
     """
-    if len(earlier) > 1 and _holds([*map(said, later)], [*map(said, earlier)]):
+    before, after = [*map(said, earlier)], [*map(said, later)]
+    if _holds(after, before) and (len(before) > 1 or after[:1] == before):
         return list(later)
     one, two = [_mark(message) for message in earlier], [_mark(message) for message in later]
     if _holds(one, two):
