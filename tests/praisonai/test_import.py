@@ -551,6 +551,21 @@ def test_a_copy_of_a_single_message(
     assert said(target, "s") == ["Hi", "Hello"]
 
 
+def test_long_ids_in_reports(tmp_path: Path, bring: Callable[..., Result]) -> None:
+    """A report for people shows the beginning of a very long id; JSON has it whole."""
+    folder = tmp_path / "sessions"
+    long = "L" * 2_000
+    write(folder, "l.json", said_once(long))
+    write(folder, "m.json", {"session_id": f"M{long}", "messages": [{"content": "x" * (1 << 24)}]})
+    text = bring(folder).stderr
+    assert f"sessions/l.json: {'L' * 80}…, 1 message" in text
+    assert "L" * 81 not in text
+    answer = json.loads(bring(folder, "--json").stdout)
+    assert answer["failed"][0]["session"] == f"M{long}"
+    write(folder, "l.json", {"session_id": long, "messages": []})
+    assert f"{'L' * 80}… was rewritten since" in bring(folder).stderr
+
+
 def test_a_store_that_is_not_there_yet(home: Path, tmp_path: Path) -> None:
     """A newcomer's first command works: it makes the store, and says where."""
     target = tmp_path / "new.db"

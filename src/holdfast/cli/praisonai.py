@@ -13,7 +13,7 @@ from holdfast.cli.escaping import visible
 from holdfast.cli.options import open_or_make_store, settings_of
 from holdfast.cli.printing import plural, print_json, say
 from holdfast.integrations.praisonai.details import IMPORTED
-from holdfast.integrations.praisonai.gathering import stored_id
+from holdfast.integrations.praisonai.gathering import brief, stored_id
 from holdfast.integrations.praisonai.importing import (
     Failure,
     Outcome,
@@ -66,7 +66,7 @@ def _tell(source: Source, outcomes: dict[str, Outcome], rescued: Rescued, place:
         say(f"{visible(note.file)}: {visible(note.told)}{'; imported before' if old else ''}")
     for name, outcome in outcomes.items():
         if outcome not in ("imported", "unchanged"):
-            say(f"{visible(name)} {_TOLD[outcome]}.")
+            say(f"{visible(brief(name))} {_TOLD[outcome]}.")
     counts = Counter(outcomes.values())
     told = [plural(counts["imported"], "session")] if counts["imported"] else []
     if rescued.quarantined:
@@ -84,7 +84,7 @@ def _tell(source: Source, outcomes: dict[str, Outcome], rescued: Rescued, place:
 def _tell_failures(failures: list[Failure]) -> None:
     for one in failures:
         where = ", ".join(map(visible, one.files))
-        what = "" if one.session is None else f"{visible(one.session)} "
+        what = "" if one.session is None else f"{visible(brief(one.session))} "
         say(f"{where}: {what}was not imported: {visible(one.reason)}")
     if failures:
         say("That kept nothing else back. Import the same again once it is mended.")

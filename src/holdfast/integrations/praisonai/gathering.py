@@ -27,6 +27,7 @@ from holdfast.rules.arguments import check_id
 from holdfast.rules.exporting import export, time_text
 from holdfast.rules.restoring import replayed
 
+_BRIEF = 80
 _LEFT_OUT = ("snapshots", "snapshot_storage", "spilled_at", "updated_at")
 _OWN_PLACE = ("created_at", "metadata", "title", "agent_name", "user_id", details.CHECKPOINT)
 
@@ -120,6 +121,11 @@ def stored_id(whole: Whole) -> str:
         return hashlib.sha256(whole.session_id.encode()).hexdigest()
 
 
+def brief(session_id: str) -> str:
+    """Return an id for people, who need not read thousands of characters of it."""
+    return session_id if len(session_id) <= _BRIEF else f"{session_id[:_BRIEF]}…"
+
+
 def marker(raw: Sequence[Message]) -> dict[str, Any]:
     """Return what is kept of an import, so that the next one knows what is new."""
     return {"messages": len(raw), "digest": digest(raw)}
@@ -210,7 +216,7 @@ def _lines(whole: Whole) -> Callable[[list[Message]], list[bytes]]:
     def line(message: Message) -> bytes:
         seed = f"{whole.session_id}\0{numbers[id(message)]}\0{files.said(message)}"
         name = f"msg_{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
-        return codec.encode_message(message, whole.session_id, (lambda: name, at))
+        return codec.encode_message(message, brief(whole.session_id), (lambda: name, at))
 
     return lambda messages: [line(message) for message in messages]
 

@@ -23,6 +23,7 @@ from holdfast.integrations.praisonai.gathering import (
     Kind,
     Whole,
     as_export,
+    brief,
     gather,
     marker,
     shared_ids,
@@ -224,7 +225,7 @@ def _recovered(found: files.Saved | None, name: str) -> _Looked:
 
 def _note(name: str, kind: Kind, found: files.Saved, before: str) -> Note:
     count = len(found.raw)
-    told = f"{before}{found.session_id}, {count:,} message{'' if count == 1 else 's'}"
+    told = f"{before}{brief(found.session_id)}, {count:,} message{'' if count == 1 else 's'}"
     if found.encrypted:
         told += "; they are encrypted, and stay so"
     return Note(name, told, kind.value, (found.session_id,), count)
