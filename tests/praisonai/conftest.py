@@ -13,7 +13,10 @@ from typing import Any, TypeAlias
 
 import pytest
 from benchmarks.environments import environment
+from click.testing import CliRunner, Result
 
+import holdfast
+from holdfast.cli.main import cli
 from holdfast.integrations.praisonai import DefaultSessionStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -77,3 +80,34 @@ def heard(started: Started) -> Any:
 def user(text: str) -> dict[str, Any]:
     """Return a user's message."""
     return {"role": "user", "content": text}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """A store without sessions, closed."""
+    path = tmp_path / "chats.db"
+    holdfast.connect(path).close()
+    return path
+
+
+@pytest.fixture
+def bring(target: Path) -> Callable[..., Result]:
+    """Runs `holdfast import` into the store."""
+
+    def bring(*words: object) -> Result:
+        return CliRunner().invoke(cli, ["import", *map(str, words), "--store", str(target)])
+
+    return bring
+
+
+def said(path: Path, session_id: str) -> list[str]:
+    """Return a session's texts."""
+    with holdfast.connect(path) as store:
+        return [str(message["content"]) for message in store.get_chat_history(session_id)]
+
+
+def write(folder: Path, name: str, value: Any) -> None:
+    """Write a file of PraisonAI's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = value if isinstance(value, str) else json.dumps(value)
+    (folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
