@@ -69,13 +69,14 @@ def decode(data: bytes) -> object:
     return _clean(value)
 
 
-def is_session(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Say whether a JSON value is a session of PraisonAI's, or what it salvaged of one."""
-    return (
-        isinstance(value, Mapping)
-        and isinstance(value.get("messages"), list)
-        and isinstance(value.get("session_id"), str)
-    )
+def has_messages(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Say whether a JSON value can be a session of PraisonAI's, whose id may stand elsewhere."""
+    return isinstance(value, Mapping) and isinstance(value.get("messages"), list)
+
+
+def is_session(value: object) -> bool:
+    """Say whether a JSON value is a session of PraisonAI's with its id, or what is left of one."""
+    return has_messages(value) and isinstance(value.get("session_id"), str)
 
 
 def is_spill(value: object) -> bool:

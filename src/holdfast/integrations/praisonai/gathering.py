@@ -216,7 +216,7 @@ def _lines(whole: Whole) -> Callable[[list[Message]], list[bytes]]:
     def line(message: Message) -> bytes:
         seed = f"{whole.session_id}\0{numbers[id(message)]}\0{files.said(message)}"
         name = f"msg_{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
-        return codec.encode_message(message, brief(whole.session_id), (lambda: name, at))
+        return codec.encode_message(message, "", (lambda: name, at))
 
     return lambda messages: [line(message) for message in messages]
 

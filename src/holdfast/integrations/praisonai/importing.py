@@ -206,7 +206,7 @@ def _file(file: Path, name: str) -> _Looked:
         raise
     except ValueError:
         return _recovered(files.salvaged(data, otherwise=stem), name)
-    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+    if not files.has_messages(value):
         return [], Note(name, "left alone: no session of PraisonAI"), []
     kind = Kind.SPILL if files.is_spill(value) else Kind.QUARANTINED if rest else Kind.FILE
     found = files.saved(value, otherwise=stem)
@@ -266,7 +266,7 @@ def _row(row_id: str, data: bytes) -> files.Saved | None:
     except ValueError:
         found = files.salvaged(data, otherwise=row_id)
     else:
-        found = files.saved(value, otherwise=row_id) if files.is_session(value) else None
+        found = files.saved(value, otherwise=row_id) if files.has_messages(value) else None
     if found is not None and not found.session_id:
         raise InvalidMessage("the session has no id")
     return found
