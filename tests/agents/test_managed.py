@@ -137,6 +137,40 @@ def test_an_unknown_session_is_not_resumed(store: holdfast.SessionStore) -> None
     assert not store.session_exists("nonexistent")
 
 
+def test_a_servers_address_in_a_session_gets_no_key(
+    store: holdfast.SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment's key goes to no server that only a session names, until somebody says so."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with FakeOpenAI(lambda _: Scripted(pieces=("Hello",))) as fake:
+        kept = {"model": MODEL, "base_url": fake.base_url}
+        store.create_session("theirs", metadata={"managed_agent": kept})
+
+        def resumed() -> ManagedAgent:
+            managed = ManagedAgent(store=store)
+            managed.resume_session("theirs")
+            return managed
+
+        assert asyncio.run(resumed().execute("Without any key")) == "Hello"
+        monkeypatch.setenv("OPENAI_API_KEY", "secret")
+        managed = resumed()
+        with pytest.raises(ConfigError, match="is not given the key"):
+            managed.update_agent(system="Be brief.")
+        with pytest.raises(ConfigError, match="is not given the key") as refused:
+            asyncio.run(managed.execute("Hi"))
+        assert refused.value.code == "foreign_server"
+        assert "pass base_url or api_key" in refused.value.hint
+        assert len(fake.requests) == 1
+        managed.update_agent(base_url=fake.base_url)
+        assert asyncio.run(managed.execute("That server is ours")) == "Hello"
+        managed = resumed()
+        managed.update_agent(api_key="theirs")
+        assert asyncio.run(managed.execute("With its own key")) == "Hello"
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{fake.base_url}/")
+        assert asyncio.run(resumed().execute("It is the one that is set")) == "Hello"
+
+
 def test_six_executes_at_once(store: holdfast.SessionStore) -> None:
     """Six prompts at once on one session are answered one turn after the other."""
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from holdfast.agents.answering import Answering
 from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
 from holdfast.agents.events import ToolCall
@@ -166,6 +168,7 @@ class ManagedAgent:
             )
         self._store = opened(store)
         self._config = config
+        self._kept_url: str | None = None  # one that was a session's, and nobody has given here
         self._runner = runner
         self._user_id = user_id
         self._agent_id = f"agent_{uuid4().hex[:16]}"
@@ -347,6 +350,8 @@ class ManagedAgent:
     def update_agent(self, **changes: Any) -> None:
         """Change keys of the configuration; the conversation goes on. Raises `ConfigError`."""
         config = self.config.changed(**changes)
+        if "base_url" in changes:
+            self._kept_url = None
         self._answering = self._make_answering(config)
         self._config = config
         self._agent_version += 1
@@ -376,7 +381,8 @@ class ManagedAgent:
                 name=config.name, history_tokens=config.history_tokens, compact=config.compact
             )
             return Answering(plain, self._runner)
-        return Answering(config.character())
+        foreign = config.base_url is not None and config.base_url == self._kept_url
+        return Answering(replace(config.character(), url_of_session=foreign))
 
     def _begin(self) -> None:
         if self._session_id in self._begun:
@@ -408,8 +414,9 @@ class ManagedAgent:
         self._agent_version = kept.get("agent_version", self._agent_version)
         if self._config is None:
             self._listed_as = info.agent_name or self._listed_as
-            known = {key: value for key, value in kept.items() if key in ManagedConfig.__slots__}
+            known = {key: kept[key] for key in ManagedConfig().kept() if key in kept}
             self._config = ManagedConfig(**known)
+            self._kept_url = self._config.base_url
             self._answering = None
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from holdfast.agents.offline import NAME as OFFLINE
 from holdfast.agents.offline import OfflineRunner
 from holdfast.agents.runner import Runner
+from holdfast.agents.servers import without_password
 from holdfast.agents.tools import asks_first
 from holdfast.errors import ConfigError
 
@@ -41,7 +42,9 @@ class Character(Struct, frozen=True, kw_only=True):
     `tools` are functions with types and a docstring, sync or async. With an `output_type` the
     answer is a value of it. A `base_url` names a server that speaks OpenAI's chat completions.
     `max_calls` limits how often the model is asked in one turn. Of a history longer than
-    `history_tokens` the model is sent the end; with `compact="auto"` the rest is summarised.
+    `history_tokens` the model is sent the end; with `compact="auto"` the rest is summarised. A
+    `base_url` that is the `url_of_session` may come from anywhere: it is given no key that was not
+    given for it.
     """
 
     name: str = "Agent"
@@ -54,6 +57,7 @@ class Character(Struct, frozen=True, kw_only=True):
     max_calls: int | None = None
     history_tokens: int | None = None
     compact: str | None = None
+    url_of_session: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -69,6 +73,8 @@ def runner_for(character: Character) -> Runner:
     what it needs is not installed.
     """
     model = character.model
+    if character.url_of_session:
+        _keep_key_from(character)
     if model is None and character.base_url is None:
         model = _default_model()
     if model == OFFLINE:
@@ -86,6 +92,23 @@ def runner_for(character: Character) -> Runner:
             code="missing_extra",
             hint=f"{_installing(error, model)}, {_NEITHER}",
         ) from error
+
+
+def _keep_key_from(character: Character) -> None:
+    """Refuse to send the environment's key to a server that only a session names."""
+    configured = os.environ.get("OPENAI_BASE_URL", "")
+    if (
+        character.base_url is not None
+        and character.base_url.rstrip("/") != configured.rstrip("/")
+        and character.api_key is None
+        and os.environ.get("OPENAI_API_KEY")
+    ):
+        raise ConfigError(
+            f"the session names the server {without_password(character.base_url)}, which is not "
+            "given the key in OPENAI_API_KEY",
+            code="foreign_server",
+            hint="if you trust it, pass base_url or api_key, in a config or to update_agent",
+        )
 
 
 def _installing(error: ImportError, model: str | Model | None) -> str:

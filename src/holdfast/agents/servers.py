@@ -17,9 +17,10 @@ def note_server(error: Exception, url: str | None) -> None:
         if name.endswith("_BASE_URL") and value.rstrip("/") == url
     ]
     source = f" (from {', '.join(sorted(named))})" if named else ""
-    error.add_note(f"this asked the server at {_without_password(url)}{source}")
+    error.add_note(f"this asked the server at {without_password(url)}{source}")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """Return an address as it may be shown."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
