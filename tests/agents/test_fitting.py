@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,6 +144,29 @@ def test_settings_that_say_nothing(settings: dict[str, Any], complaint: str) -> 
     """Settings of a budget that cannot work are refused."""
     with pytest.raises(ConfigError, match=complaint):
         Agent(model="offline", store="memory://", **settings)
+
+
+def test_each_message_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a history is, and wherever it is cut, each of its messages is encoded once."""
+    encode = msgspec.json.encode
+    encoded: list[Any] = []
+
+    def counting(value: Any) -> bytes:
+        encoded.append(value)
+        return encode(value)
+
+    monkeypatch.setattr(msgspec.json, "encode", counting)
+    history: list[Message] = [{"role": "user", "content": LONG} for _ in range(200)]
+    assert len(fitting(history, 10_000_000)) == 200
+    assert len(encoded) == 200
+    calls = [{**CALL, "id": f"c{n}"} for n in range(100)]
+    results: list[Message] = [
+        {"role": "tool", "content": LONG, "tool_call_id": call["id"]} for call in calls
+    ]
+    asked: Message = {"role": "assistant", "content": None, "tool_calls": calls}
+    encoded.clear()
+    assert len(fitting([*history, asked, *results], 1)) == 102
+    assert len(encoded) <= 301
 
 
 CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}

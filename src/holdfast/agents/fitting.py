@@ -45,7 +45,11 @@ def check_fitting(tokens: int | None, compact: str | None) -> None:
 
 def estimated_tokens(messages: Sequence[Message]) -> int:
     """Return about how many tokens messages are, by their size as JSON."""
-    return sum(len(msgspec.json.encode(m)) for m in messages) // BYTES_A_TOKEN
+    return sum(map(_size, messages)) // BYTES_A_TOKEN
+
+
+def _size(message: Message) -> int:
+    return len(msgspec.json.encode(message))
 
 
 def fitting(messages: Sequence[Message], tokens: int) -> list[Message]:
@@ -56,14 +60,21 @@ def fitting(messages: Sequence[Message], tokens: int) -> list[Message]:
     """
     head = _heading(messages)
     rest = list(messages[len(head) :])
-    room = tokens - estimated_tokens(head)
+    room = (tokens - estimated_tokens(head) + 1) * BYTES_A_TOKEN  # what is begun does not count
     asked = max((n for n, m in enumerate(rest) if m["role"] == "user"), default=len(rest) - 1)
     least = len(rest) - asked
-    count = least
-    while count < len(rest) and estimated_tokens(rest[-(count + 1) :]) <= room:
+    count = 0
+    for message in reversed(rest):
+        room -= _size(message)
+        if count >= least and room <= 0:
+            break
         count += 1
-    while not (found := last_messages(rest, count)) and count < len(rest):
-        count += 1  # a single exchange, which is longer than what fits
+    found = last_messages(rest, count)
+    for place in range(len(rest) - count - 1, -1, -1):
+        if found:
+            break
+        if rest[place].get("tool_calls"):  # a single exchange, which is longer than what fits
+            found = last_messages(rest, len(rest) - place)
     return [*head, *found]
 
 
