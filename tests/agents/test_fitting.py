@@ -169,6 +169,15 @@ def test_each_message_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(encoded) <= 301
 
 
+def test_nothing_to_summarise(store: holdfast.SessionStore) -> None:
+    """A first prompt that is longer than the budget is answered, and no summary is invented."""
+    with holdfast.connect("memory://") as fresh, FakeOpenAI([Scripted(pieces=("Yes.",))]) as fake:
+        fresh.add_message(SESSION, "system", "Be kind.")
+        assert agent(fresh, fake, compact="auto").start(LONG * 10) == "Yes."
+        assert len(fake.requests) == 1
+        assert resets(fresh) == []
+
+
 CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(lambda t: {"role": "user", "content": t}, st.text(max_size=40)),

@@ -121,6 +121,8 @@ class Fitting(Struct, frozen=True, kw_only=True):
         kept = fitting(stored, self.tokens // 2)
         kept = kept[len(_heading(kept)) :]
         older = repair(list(stored[: len(stored) - len(kept)]))
+        if len(older) == len(_heading(older)):
+            return  # nothing was said that could be summarised
         pieces: list[str] = []
         try:
             async with closing(_summary(runner, older)) as events:
