@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,6 +177,26 @@ def test_nothing_to_summarise(store: holdfast.SessionStore) -> None:
         assert agent(fresh, fake, compact="auto").start(LONG * 10) == "Yes."
         assert len(fake.requests) == 1
         assert resets(fresh) == []
+
+
+def test_instructions_survive_summaries() -> None:
+    """A system message that begins the history stands before each summary, word for word, once."""
+    summaries = itertools.count(1)
+
+    def script(body: Any) -> Scripted:
+        asked = str(body["messages"][-1]["content"])
+        return Scripted(pieces=(f"summary {next(summaries)}" if ASK in asked else "Yes.",))
+
+    with holdfast.connect("memory://") as fresh, FakeOpenAI(script) as fake:
+        fresh.add_message(SESSION, "system", "Always answer in French.")
+        helper = agent(fresh, fake, compact="auto")
+        for _ in range(10):
+            helper.start(LONG)
+        made = len(resets(fresh))
+        assert made > 1
+        head = f"Always answer in French.\n\n{HEADING}summary {made}"
+        assert fake.requests[-1]["messages"][0] == {"role": "system", "content": head}
+        assert fresh.get_chat_history(SESSION)[0] == {"role": "system", "content": head}
 
 
 CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.agents.events import Event, ModelCall, Text, ToolCalls, Used
+from holdfast.agents.offline import text_of
 from holdfast.agents.runner import Runner, Summarising, closing
 from holdfast.errors import ConfigError, Conflict
 from holdfast.model.message import Message
@@ -138,13 +139,20 @@ class Fitting(Struct, frozen=True, kw_only=True):
         text = "".join(pieces).strip()
         if not text:
             return
+        summary = "\n\n".join([*_instructions(older), HEADING + text])
         try:
             await self.store.compact_session(
-                self.session_id, HEADING + text, keep_last=len(kept), base=stored
+                self.session_id, summary, keep_last=len(kept), base=stored
             )
         except Conflict:  # somebody else rewrote the history meanwhile
             return
-        made.append(HEADING + text)
+        made.append(summary)
+
+
+def _instructions(messages: Sequence[Message]) -> list[str]:
+    """Return what the system says before a conversation, without an earlier summary of it."""
+    said = (text_of(message).partition(HEADING)[0].strip() for message in _heading(messages))
+    return [text for text in said if text]
 
 
 def _summary(runner: Runner, older: list[Message]) -> AsyncIterator[Event]:
