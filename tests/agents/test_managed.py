@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_ai.models.test import TestModel
 
 import holdfast
 from holdfast.agents import Agent, ManagedAgent, ManagedConfig, Notice
 from holdfast.errors import ConfigError, InvalidArgument, SessionNotFound, WrongUser
 from holdfast.model.entry import UsageEntry
+from holdfast.rules.history import History
 from holdfast.store.faces import async_face
 from holdfast.store.sources import Sources
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
@@ -306,6 +308,78 @@ def test_an_updated_agent_keeps_the_conversation(store: holdfast.SessionStore) -
     with pytest.raises(ConfigError, match="has no 'modell'"):
         managed.update_agent(modell="offline")
     assert managed.agent_version == 2
+
+
+def test_a_session_that_is_there_is_resumed(
+    store: holdfast.SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent made with the id of a session that is there takes it up as resuming does."""
+    monkeypatch.setenv("OPENAI_API_KEY", "nobody is to be asked")
+    first = offline(store, name="Tutor", system="Be kind.")
+    asyncio.run(first.execute("My name is Alice"))
+    again = ManagedAgent(store=store, session_id=first.session_id)
+    assert (again.config.model, again.config.system) == ("offline", "Be kind.")
+    assert again.save_ids() == first.save_ids()
+    assert "Alice" in asyncio.run(again.execute("What is my name?"))
+    new = ManagedAgent(config=ManagedConfig(model="offline"), store=store, session_id="new")
+    assert not store.session_exists("new")
+    asyncio.run(new.execute("Hello"))
+    assert store.session_exists("new")
+
+
+def test_each_session_has_its_own_settings(store: holdfast.SessionStore) -> None:
+    """Without a configuration of its own, an agent takes up that of each session it resumes."""
+    sessions = [offline(store, system=text) for text in ("One.", "Two.")]
+    managed = ManagedAgent(store=store)
+    for each in sessions:
+        managed.resume_session(each.save_ids()["session_id"])
+        assert managed.config.system == each.config.system
+    store.create_session("plain")
+    managed.resume_session("plain")
+    assert managed.config.system is None
+
+
+def test_an_update_reaches_a_session_that_is_there(store: holdfast.SessionStore) -> None:
+    """Title, metadata and configuration change in the store, also before this agent's prompt."""
+    asyncio.run(offline(store, name="T", metadata={"a": 1}).execute("Hello"))
+    (session,) = store.list_sessions()
+    config = ManagedConfig(model="offline", name="T")
+    managed = ManagedAgent(config=config, store=store, session_id=session.id)
+    managed.update_agent(system="B", session_title="New", metadata={"b": 2})
+    info = store.get_session(session.id)
+    assert (info.title, info.metadata["a"], info.metadata["b"]) == ("New", 1, 2)
+    assert info.metadata["managed_agent"]["system"] == "B"
+    managed.update_agent(system="C")
+    assert store.get_session(session.id).title == "New"
+    managed.reset_session()
+    managed.update_agent(session_title="Later")
+    asyncio.run(managed.execute("Hello"))
+    assert managed.retrieve_session()["title"] == "Later"
+
+
+@pytest.mark.parametrize("how", ["model", "runner"])
+def test_what_cannot_be_kept_is_not_replaced(
+    store: holdfast.SessionStore, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A session that an object answered is not gone on with by whichever provider has a key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "nobody is to be asked")
+
+    async def parrot(history: History) -> AsyncIterator[str]:
+        yield "Hello"
+
+    first = (
+        ManagedAgent(config=ManagedConfig(model=TestModel()), store=store)
+        if how == "model"
+        else ManagedAgent(runner=parrot, store=store)
+    )
+    asyncio.run(first.execute("Hello"))
+    again = ManagedAgent(store=store, session_id=first.session_id)
+    assert again.retrieve_session()["status"] == "idle"
+    with pytest.raises(ConfigError, match="cannot be kept") as refused:
+        asyncio.run(again.execute("And now?"))
+    assert refused.value.code == "model_not_kept"
+    again.update_agent(model="offline")
+    assert "And now?" in asyncio.run(again.execute("And now?"))
 
 
 def test_ids_are_saved_and_restored(store: holdfast.SessionStore) -> None:

@@ -143,9 +143,9 @@ class ManagedConfig:
 class ManagedAgent:
     """An agent whose sessions are managed: begun, listed, resumed, interrupted, by their ids.
 
-    Everything is in the store, so another process goes on with a session by its id, with the same
-    model and system text unless another `config` is given. Turns of one session run one after the
-    other, whoever starts them. `execute` and `stream` are for tasks; in threads use
+    Everything is in the store, so another process goes on with a session by its `session_id`, with
+    the same model and system text unless another `config` is given. Turns of one session run one
+    after the other, whoever starts them. `execute` and `stream` are for tasks; in threads use
     `Agent(backend=managed).start(...)`. `runner` is anything that answers, in place of a model.
     `provider` is `"local"`, the only one.
     """
@@ -168,16 +168,22 @@ class ManagedAgent:
             )
         self._store = opened(store)
         self._config = config
+        self._is_own = config is not None  # and not a session's
         self._kept_url: str | None = None  # one that was a session's, and nobody has given here
+        self._lost: str | None = None  # what had answered in a session, and cannot be kept
         self._runner = runner
         self._user_id = user_id
         self._agent_id = f"agent_{uuid4().hex[:16]}"
         self._agent_version = 1
-        self._session_id = session_id or _new_id()
+        self._session_id = _new_id()
         self._listed_as = self.config.name  # also once it was renamed
         self._begun: set[str] = set()
         # With a configuration, what is wrong with it is known at once.
         self._answering = None if config is None else self._make_answering(config)
+        if session_id is not None:
+            if self._store.session_exists(session_id):
+                self.resume_session(session_id)
+            self._session_id = session_id
 
     # Who and where
 
@@ -319,9 +325,9 @@ class ManagedAgent:
         info = self._store.get_session(session_id)
         if self._user_id is not None and info.user_id not in (None, self._user_id):
             raise WrongUser(f"session {session_id!r} belongs to another user")
+        self._take_up(info)
         self._session_id = session_id
         self._begun.add(session_id)
-        self._take_up(info)
 
     def reset_session(self) -> str:
         """Begin a new session with the next prompt, and return its id; the old one stays."""
@@ -348,15 +354,23 @@ class ManagedAgent:
         self._agent_version = ids.get("agent_version") or self._agent_version
 
     def update_agent(self, **changes: Any) -> None:
-        """Change keys of the configuration; the conversation goes on. Raises `ConfigError`."""
+        """Change keys of the configuration; the conversation goes on. Raises `ConfigError`.
+
+        A session that is there gets the title and the metadata that are among them.
+        """
         config = self.config.changed(**changes)
         if "base_url" in changes:
             self._kept_url = None
         self._answering = self._make_answering(config)
-        self._config = config
+        self._config, self._is_own = config, True
         self._agent_version += 1
-        if self._session_id in self._begun:
-            self._store.update_session_metadata(self._session_id, **{KEPT: self._kept(config)})
+        facts = (config.metadata if "metadata" in changes else {}) | {KEPT: self._kept(config)}
+        try:
+            self._store.update_session_metadata(self._session_id, **facts)
+            if "session_title" in changes:
+                self._store.rename_session(self._session_id, config.session_title)
+        except SessionNotFound:
+            return  # it will begin with them
 
     @property
     def total_input_tokens(self) -> int:
@@ -381,6 +395,12 @@ class ManagedAgent:
                 name=config.name, history_tokens=config.history_tokens, compact=config.compact
             )
             return Answering(plain, self._runner)
+        if self._lost is not None and config.model is None:
+            raise ConfigError(
+                f"the session was answered by a {self._lost}, an object, which cannot be kept",
+                code="model_not_kept",
+                hint="go on with a config that has a model, or with a runner",
+            )
         foreign = config.base_url is not None and config.base_url == self._kept_url
         return Answering(replace(config.character(), url_of_session=foreign))
 
@@ -404,20 +424,22 @@ class ManagedAgent:
 
     def _kept(self, config: ManagedConfig) -> dict[str, Any]:
         ids = {"agent_id": self._agent_id, "agent_version": self._agent_version}
-        return ids | config.kept()
+        answers = config.model if self._runner is None else self._runner
+        lost = None if answers is None or isinstance(answers, str) else type(answers).__name__
+        return ids | config.kept() | {"object": lost}
 
     def _take_up(self, info: SessionInfo) -> None:
-        kept = info.metadata.get(KEPT)
-        if not isinstance(kept, dict):
-            return
-        self._agent_id = kept.get("agent_id", self._agent_id)
-        self._agent_version = kept.get("agent_version", self._agent_version)
-        if self._config is None:
-            self._listed_as = info.agent_name or self._listed_as
+        found = info.metadata.get(KEPT)
+        kept = found if isinstance(found, dict) else {}
+        if not self._is_own:
             known = {key: kept[key] for key in ManagedConfig().kept() if key in kept}
             self._config = ManagedConfig(**known)
             self._kept_url = self._config.base_url
+            self._lost = kept.get("object")
+            self._listed_as = info.agent_name or self._listed_as
             self._answering = None
+        self._agent_id = kept.get("agent_id", self._agent_id)
+        self._agent_version = kept.get("agent_version", self._agent_version)
 
 
 def _new_id() -> str:
