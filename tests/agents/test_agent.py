@@ -15,9 +15,16 @@ from pydantic import BaseModel
 from pydantic_ai.exceptions import ModelAPIError
 
 import holdfast
-from holdfast.agents import Agent, MemoryConfig, PydanticAIRunner, Reply
+from holdfast.agents import (
+    Agent,
+    ManagedAgent,
+    ManagedConfig,
+    MemoryConfig,
+    PydanticAIRunner,
+    Reply,
+)
 from holdfast.agents.models import DEFAULTS
-from holdfast.errors import ConfigError, NotSupported, SessionBusy, WrongUser
+from holdfast.errors import ConfigError, InvalidArgument, NotSupported, SessionBusy, WrongUser
 from holdfast.rules.history import History
 from holdfast.store.faces import async_face
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
@@ -314,6 +321,20 @@ def test_ids_are_used_exactly(store: holdfast.SessionStore) -> None:
     offline(store, "telegram:42").start("My name is Alice")
     assert "not told" in offline(store, "telegram_42").start("What is my name?")
     assert "Alice" in offline(store, "telegram:42").start("What is my name?")
+
+
+@pytest.mark.parametrize("session", ["", 5, "\0"])
+def test_an_id_that_names_nothing(store: holdfast.SessionStore, session: Any) -> None:
+    """An id that cannot be one, such as an empty variable, is refused and none is made up."""
+    for make in (
+        lambda: Agent("A", model="offline", session=session, store=store),
+        lambda: Agent("A", model="offline", memory={"session_id": session, "db": store}),
+        lambda: Agent("A", model="offline", user_id=session, store=store),
+        lambda: ManagedAgent(session_id=session, store=store),
+        lambda: ManagedAgent(user_id=session, store=store),
+    ):
+        with pytest.raises(InvalidArgument):
+            make()
 
 
 def test_an_id_is_made_up_and_told(

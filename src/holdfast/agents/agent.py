@@ -16,6 +16,7 @@ from holdfast.agents.reply import Reply, line_for
 from holdfast.agents.sessions import begin_session, decided, waiting_calls
 from holdfast.agents.settings import AnyStore, Memory, memory_config, opened
 from holdfast.errors import ConfigError
+from holdfast.rules.arguments import check_optional_id
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.faces import async_face
@@ -106,6 +107,8 @@ class Agent:
         session = _one("session", session, "session_id", remembered.session_id)
         address = _one("store", store, "db", remembered.db)
         self._user_id = _one("user_id", user_id, "user_id", remembered.user_id)
+        check_optional_id(session, "session")
+        check_optional_id(self._user_id, "user_id")
         self._answering = Answering(character, runner)
         self._session_id = session or f"session_{uuid4().hex[:16]}"
         if session is None:

@@ -26,6 +26,7 @@ from holdfast.agents.sessions import (
 from holdfast.agents.settings import AnyStore, opened, refuse_unknown
 from holdfast.errors import ConfigError, Conflict, SessionNotFound, WrongUser
 from holdfast.model.session import SessionInfo
+from holdfast.rules.arguments import check_optional_id
 from holdfast.store.faces import async_face
 from holdfast.store.sync_store import SessionStore
 
@@ -166,6 +167,8 @@ class ManagedAgent:
                 hint='use provider="local" and name the model in the config: the agent runs in '
                 "your process, and its model may be anywhere",
             )
+        check_optional_id(session_id, "session_id")
+        check_optional_id(user_id, "user_id")
         self._store = opened(store)
         self._config = config
         self._is_own = config is not None  # and not a session's
