@@ -337,6 +337,24 @@ def test_an_id_that_names_nothing(store: holdfast.SessionStore, session: Any) ->
             make()
 
 
+def test_a_deleted_session_begins_anew(store: holdfast.SessionStore) -> None:
+    """After its session was deleted, an agent goes on in one that has its name and its title."""
+    agent = offline(store, "one")
+    managed = ManagedAgent(
+        config=ManagedConfig(model="offline", name="N", session_title="T"),
+        store=store,
+        session_id="two",
+    )
+    for each in (agent, Agent("N", backend=managed)):
+        each.start("Hello")
+        store.delete_session(each.session_id)
+        each.start("Hello again")
+        assert len(each.chat_history) == 2
+    assert store.get_session("one").agent_name == "Helper"
+    assert store.get_session("two").title == "T"
+    assert [session["id"] for session in managed.list_sessions()] == ["two"]
+
+
 def test_an_id_is_made_up_and_told(
     store: holdfast.SessionStore,
     monkeypatch: pytest.MonkeyPatch,

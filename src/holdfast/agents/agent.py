@@ -115,7 +115,6 @@ class Agent:
             _show(self._session_id)
         self._store = opened(address)
         self._owns_store = not isinstance(address, SessionStore | AsyncSessionStore | None)
-        self._known = False
 
     @property
     def name(self) -> str:
@@ -231,11 +230,9 @@ class Agent:
 
         async def work(stage: Stage) -> Answer:
             store = async_face(self._store)
-            if not self._known:
-                await begin_session(
-                    store, self._session_id, agent_name=self._name, user_id=self._user_id
-                )
-                self._known = True
+            await begin_session(
+                store, self._session_id, agent_name=self._name, user_id=self._user_id
+            )
             return await self._answering.answer(store, asking, stage)
 
         return Reply(self._session_id, work, line_for(self._store, self._session_id))

@@ -247,9 +247,8 @@ class ManagedAgent:
 
         async def work(stage: Stage) -> Answer:
             store = async_face(self._store)
-            if session_id not in self._begun:
-                await begin_session(store, session_id, **self._facts(config))
-                self._begun.add(session_id)
+            await begin_session(store, session_id, **self._facts(config))
+            self._begun.add(session_id)
             return await answering.answer(store, asking, stage)
 
         return Reply(session_id, work, line_for(self._store, session_id))

@@ -23,6 +23,8 @@ TERMINATED = "terminated"
 
 async def begin_session(store: AsyncSessionStore, session_id: str, **facts: Any) -> None:
     """Create a session with what is known of it, unless it is there."""
+    if await store.session_exists(session_id):
+        return
     try:
         await store.create_session(session_id, **facts)
     except Conflict as conflict:
