@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 import holdfast
 from holdfast.agents.models import DEFAULTS
 from holdfast.cli.main import cli
+from holdfast.cli.program import UNHEARD
 from holdfast.model.entry import TurnEntry
 from holdfast.testing.fakes.openai import FakeOpenAI, Scripted
 from tests.agents.scene import said, wait_for
@@ -69,6 +70,47 @@ def test_one_answer_for_programs(run: Run, path: Path) -> None:
     assert answer["text"].endswith("You said: Hello")
     assert answer["usage"]["output_tokens"] > 0
     assert answer["turn"].startswith("turn_")
+
+
+@pytest.mark.parametrize("lines", [None, "My name is Ada\nWhat is my name?\n"])
+def test_nobody_reads_the_answer(path: Path, lines: str | None) -> None:
+    """A pipe that is closed ends the command quietly, and the answer is kept whole."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    prompt = ["My name is Ada"] if lines is None else []
+    where = ["--model", "offline", "--store", str(path)]
+    ended = subprocess.run(
+        [*COMMAND, "chat", "ada", *prompt, *where],
+        input=lines,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    os.close(writing)
+    assert "Error" not in ended.stderr
+    assert ended.returncode == UNHEARD
+    with holdfast.connect(str(path)) as store:
+        (_, answer) = store.get_messages("ada")
+        assert answer["content"] == "I will remember that your name is Ada. (I am offline.)"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_full_disk_is_no_fault_of_the_model(path: Path) -> None:
+    """Where the answer cannot be written, that is what the error says."""
+    where = ["--model", "offline", "--store", str(path)]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*COMMAND, "chat", "ada", "Hello", *where],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: the output cannot be written")
 
 
 def test_no_key(run: Run, path: Path) -> None:

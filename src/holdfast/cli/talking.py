@@ -27,6 +27,14 @@ _LAST = 6
 _NAME = "chat"
 
 
+class _Unheard(Exception):
+    """Standard output takes nothing more, which is no failure of whoever answers."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Talk:
     """One conversation, and the commands that change which one it is."""
 
@@ -74,6 +82,9 @@ class Talk:
             reply.wait()
         except HoldfastError as error:
             return self._refused(error)
+        except _Unheard as unheard:
+            reply.wait()  # kept whole, as every reply that nobody reads
+            raise unheard.error from None
         except Exception as error:  # noqa: BLE001 - whatever a model's client raises ends no chat
             return self._model_failed(error)
         return self._told(reply)
@@ -242,13 +253,19 @@ def _show(reply: Reply) -> None:
     begun = False
     try:
         for piece in reply:
-            sys.stdout.write(visible_body(piece))
-            sys.stdout.flush()
+            _write(visible_body(piece))
             begun = True
     finally:
         if begun:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            _write("\n")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise _Unheard(error) from error
 
 
 def _print(messages: list[Message]) -> None:
