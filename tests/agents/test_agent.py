@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from holdfast.agents import (
     MemoryConfig,
     PydanticAIRunner,
     Reply,
+    idempotent,
+    needs_approval,
 )
 from holdfast.agents.models import DEFAULTS
 from holdfast.errors import ConfigError, InvalidArgument, NotSupported, SessionBusy, WrongUser
@@ -398,6 +401,21 @@ def test_no_model_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"memory": False}, "says nothing"),
         ({"session": "a", "memory": {"session_id": "b"}}, "both given"),
         ({"model": "offline", "output_type": City}, "text only"),
+        ({"model": "offline", "base_url": "http://localhost:1/v1"}, "is at no server"),
+        ({"model": "offline", "tools": [len]}, "calls no tools"),
+        ({"model": 5}, "model=5 is no model"),
+        ({"model": 5, "base_url": "http://localhost:1/v1"}, "model=5 is no model"),
+        ({"tools": ["bash"]}, "tool 'bash' is not a function"),
+        ({"tools": "bash"}, "tools='bash' is no list of functions"),
+        ({"tools": None}, "tools=None is no list of functions"),
+        ({"tools": [partial(max, 1)]}, "is not a function"),
+        ({"tools": [object()]}, "is not a function"),
+        ({"tools": [len, len]}, "two tools are called 'len'"),
+        ({"max_calls": 0}, "max_calls=0 must be a whole number above 0"),
+        ({"max_calls": "x"}, "max_calls='x' must be a whole number above 0"),
+        ({"backend": "x"}, "backend='x' is no managed agent"),
+        ({"backend": ManagedAgent}, "is no managed agent"),
+        ({"memory": {1: 2}}, "MemoryConfig has no 1"),
         ({"runner": print}, "cannot answer"),
         ({"runner": pytest, "model": "offline"}, "belong to it"),
     ],
@@ -406,6 +424,37 @@ def test_what_is_wrong_is_known_at_once(settings: dict[str, Any], complaint: str
     """Settings that cannot work are refused when the agent is made, with the reason."""
     with pytest.raises(ConfigError, match=complaint):
         Agent("A", **settings)
+
+
+def test_a_tool_of_pydantic_ai(store: holdfast.SessionStore) -> None:
+    """A tool that is one of Pydantic AI's is taken as it is."""
+
+    def clock() -> str:
+        """Return the time."""
+        return "noon"
+
+    tool: Any = pydantic_ai.Tool(clock)
+    script = [Scripted(calls=(FakeCall("clock"),)), Scripted(pieces=("Noon.",))]
+    with FakeOpenAI(script) as fake:
+        assert fake_agent(store, fake, tools=[tool]).start("When?") == "Noon."
+
+
+@pytest.mark.parametrize("mark", [needs_approval, idempotent])
+def test_what_cannot_be_marked(mark: Any) -> None:
+    """A method of an object cannot hold a mark, and the error says what can."""
+    with pytest.raises(ConfigError, match="cannot be marked") as refused:
+        mark("".join)
+    assert "where it is defined" in refused.value.hint
+
+
+@pytest.mark.parametrize("prompt", [None, []])
+def test_a_prompt_that_asks_nothing(store: holdfast.SessionStore, prompt: Any) -> None:
+    """Without a prompt no model is asked, and no session begins."""
+    managed = ManagedAgent(config=ManagedConfig(model="offline"), store=store)
+    for agent in (offline(store), Agent(backend=managed)):
+        with pytest.raises(InvalidArgument, match="asks nothing"):
+            agent.start(prompt)
+    assert store.list_sessions() == []
 
 
 @pytest.mark.parametrize(

@@ -394,6 +394,10 @@ def test_ids_are_saved_and_restored(store: holdfast.SessionStore) -> None:
     assert managed.reset_session() == managed.session_id != old
     assert "not told" in asyncio.run(managed.execute("What is my name?"))
     assert managed.environment_id is None
+    ids: Any
+    for ids in ({}, None, []):
+        with pytest.raises(InvalidArgument, match="have no 'session_id'"):
+            managed.restore_ids(ids)
 
 
 def test_what_happens_is_told(store: holdfast.SessionStore) -> None:
@@ -434,8 +438,10 @@ def test_what_happens_is_told(store: holdfast.SessionStore) -> None:
     assert [event.type for event in failed][-2:] == ["session.error", IDLE]
     assert failed[-1].stop_reason == "error"
     assert "scripted" in str(failed[-2].error)
-    with pytest.raises(InvalidArgument, match="names no place"):
-        managed.events("yesterday")
+    place: Any
+    for place in ("yesterday", 1.5, True, []):
+        with pytest.raises(InvalidArgument, match="names no place"):
+            managed.events(place)
 
 
 def test_a_rewrite_tells_nothing_twice(store: holdfast.SessionStore) -> None:
@@ -457,6 +463,8 @@ def test_a_rewrite_tells_nothing_twice(store: holdfast.SessionStore) -> None:
         (lambda: ManagedConfig(compute="docker"), "your own process"),
         (lambda: ManagedConfig(modell="offline"), "has no 'modell'"),
         (lambda: ManagedConfig(**NO_FUNCTION), "not a function"),
+        (lambda: ManagedConfig(max_turns=0), "max_turns=0 must be a whole number above 0"),
+        (lambda: ManagedAgent(config=NO_FUNCTION, store="memory://"), "is no configuration"),  # type: ignore[arg-type]  # that is the test
         (lambda: ManagedAgent(provider="anthropic", store="memory://"), "no provider"),
         (
             lambda: ManagedAgent(config=ManagedConfig(model="nobody:knows"), store="memory://"),

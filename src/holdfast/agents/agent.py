@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Unpack, overload, runtime_checkable
 from uuid import uuid4
 
 from holdfast.agents.answering import Answering
@@ -14,7 +14,15 @@ from holdfast.agents.events import ToolCall
 from holdfast.agents.models import Character
 from holdfast.agents.reply import Reply, line_for
 from holdfast.agents.sessions import begin_session, decided, waiting_calls
-from holdfast.agents.settings import AnyStore, Memory, memory_config, opened
+from holdfast.agents.settings import (
+    AnyStore,
+    Memory,
+    check_above_0,
+    check_prompt,
+    memory_config,
+    opened,
+)
+from holdfast.agents.tools import checked_tools
 from holdfast.errors import ConfigError
 from holdfast.rules.arguments import check_optional_id
 from holdfast.rules.history import History
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Who answers for an agent that has a backend: a managed agent."""
 
@@ -86,13 +95,14 @@ class Agent:
         history_tokens: int | None = None,
         compact: Literal["auto"] | None = None,
     ) -> None:
+        check_above_0("max_calls", max_calls)
         self._name = name
         self._backend = backend
         character = Character(
             name=name,
             instructions=instructions,
             model=model,
-            tools=tuple(tools),
+            tools=checked_tools(tools),
             output_type=output_type,
             base_url=base_url,
             api_key=api_key,
@@ -101,6 +111,11 @@ class Agent:
             compact=compact,
         )
         if backend is not None:
+            if isinstance(backend, type) or not isinstance(backend, Backend):
+                raise ConfigError(
+                    f"backend={backend!r} is no managed agent",
+                    hint="pass a ManagedAgent, or leave it out and say model=",
+                )
             _refuse_beside("backend", character, runner, session, store, memory, user_id)
             return
         remembered = memory_config(memory)
@@ -226,6 +241,7 @@ class Agent:
     def _reply_to(self, prompt: Prompt, **wishes: Unpack[Wishes]) -> Reply:
         if self._backend is not None:
             return self._backend.reply_to(prompt, **wishes)
+        check_prompt(prompt)
         asking = Asking(session_id=self._session_id, prompt=prompt, user_id=self._user_id, **wishes)
 
         async def work(stage: Stage) -> Answer:

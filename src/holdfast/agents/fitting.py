@@ -14,6 +14,7 @@ from msgspec import Struct
 from holdfast.agents.events import Event, ModelCall, Text, ToolCalls, Used
 from holdfast.agents.offline import text_of
 from holdfast.agents.runner import Runner, Summarising, closing
+from holdfast.agents.settings import check_above_0
 from holdfast.errors import ConfigError, Conflict
 from holdfast.model.message import Message
 from holdfast.rules.history import History
@@ -33,8 +34,7 @@ HEADING = "Summary of the conversation so far:\n"
 
 def check_fitting(tokens: int | None, compact: str | None) -> None:
     """Raise `ConfigError` if these settings say nothing."""
-    if tokens is not None and (type(tokens) is not int or tokens < 1):
-        raise ConfigError(f"history_tokens={tokens!r} must be a number above 0")
+    check_above_0("history_tokens", tokens)
     if compact not in (None, "auto"):
         raise ConfigError(f"compact={compact!r} is unknown", hint='use "auto", or leave it out')
     if compact is not None and tokens is None:

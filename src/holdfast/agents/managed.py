@@ -23,8 +23,15 @@ from holdfast.agents.sessions import (
     usage_of,
     waiting_calls,
 )
-from holdfast.agents.settings import AnyStore, opened, refuse_unknown
-from holdfast.errors import ConfigError, Conflict, SessionNotFound, WrongUser
+from holdfast.agents.settings import (
+    AnyStore,
+    check_above_0,
+    check_prompt,
+    opened,
+    refuse_unknown,
+)
+from holdfast.agents.tools import checked_tools
+from holdfast.errors import ConfigError, Conflict, InvalidArgument, SessionNotFound, WrongUser
 from holdfast.model.session import SessionInfo
 from holdfast.rules.arguments import check_optional_id
 from holdfast.store.faces import async_face
@@ -91,10 +98,11 @@ class ManagedConfig:
         **unknown: Any,
     ) -> None:
         refuse_unknown("ManagedConfig", unknown, self.__slots__, _REASONS)
+        check_above_0("max_turns", max_turns)
         self.model = model
         self.system = system
         self.name = name
-        self.tools = tuple(tools)
+        self.tools = checked_tools(tools)
         self.max_turns = max_turns
         self.metadata = dict(metadata or {})
         self.session_title = session_title
@@ -102,12 +110,6 @@ class ManagedConfig:
         self.api_key = api_key
         self.history_tokens = history_tokens
         self.compact = compact
-        for tool in self.tools:
-            if not callable(tool):
-                raise ConfigError(
-                    f"tool {tool!r} is not a function",
-                    hint="pass functions with types and a docstring; Holdfast brings no tools",
-                )
 
     def changed(self, **changes: Any) -> ManagedConfig:
         """Return a configuration with these keys changed."""
@@ -166,6 +168,10 @@ class ManagedAgent:
                 f"there is no provider {provider!r}",
                 hint='use provider="local" and name the model in the config: the agent runs in '
                 "your process, and its model may be anywhere",
+            )
+        if config is not None and not isinstance(config, ManagedConfig):
+            raise ConfigError(
+                f"config={config!r} is no configuration", hint="pass a ManagedConfig(model=...)"
             )
         check_optional_id(session_id, "session_id")
         check_optional_id(user_id, "user_id")
@@ -241,6 +247,7 @@ class ManagedAgent:
 
     def reply_to(self, prompt: Prompt, **wishes: Unpack[Wishes]) -> Reply:
         """Return the reply to a prompt, which has not begun yet."""
+        check_prompt(prompt)
         session_id, config = self._session_id, self.config
         answering = self._answerer()
         asking = Asking(session_id=session_id, prompt=prompt, user_id=self._user_id, **wishes)
@@ -351,6 +358,11 @@ class ManagedAgent:
 
     def restore_ids(self, ids: Mapping[str, Any]) -> None:
         """Go on with the ids that `save_ids` gave; raises `SessionNotFound` as resuming does."""
+        given: object = ids
+        if not isinstance(given, Mapping) or "session_id" not in given:
+            raise InvalidArgument(
+                f"ids={given!r} have no 'session_id'", hint="pass what save_ids gave"
+            )
         self.resume_session(ids["session_id"])
         self._agent_id = ids.get("agent_id") or self._agent_id
         self._agent_version = ids.get("agent_version") or self._agent_version

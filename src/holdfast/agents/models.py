@@ -83,6 +83,11 @@ def runner_for(character: Character) -> Runner:
                 "the offline model answers with text only",
                 hint="use a model with output_type, or leave it out",
             )
+        if character.base_url is not None or character.tools:
+            what = "calls no tools" if character.tools else "is at no server"
+            raise ConfigError(
+                f"the offline model {what}", hint="name another model, or leave them out"
+            )
         return OfflineRunner()
     try:
         return _with_pydantic_ai(character, model)
@@ -186,8 +191,13 @@ def _with_pydantic_ai(character: Character, model: str | Model | None) -> Runner
 
 
 def _model(model: str | Model | None, base_url: str | None, api_key: str | None) -> Model:
-    from pydantic_ai.models import infer_model
+    from pydantic_ai.models import Model, infer_model
 
+    if model is not None and not isinstance(model, str | Model):
+        raise ConfigError(
+            f"model={model!r} is no model",
+            hint='pass a name such as "openai:gpt-4o-mini", or a model of Pydantic AI',
+        )
     if isinstance(model, str):
         model = _full_name(model)
         if base_url is None and model.startswith("openai:"):

@@ -6,6 +6,7 @@ point on; nothing else is kept of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
@@ -187,12 +188,12 @@ def _place(after: Place) -> tuple[int, int | None]:
         after = after.id
     if after is None:
         return 0, None
-    if isinstance(after, int):
+    if isinstance(after, int) and not isinstance(after, bool):
         return after, None
-    revision, _, number = after.partition(".")
-    try:
-        return int(revision), int(number)
-    except ValueError:
-        raise InvalidArgument(
-            f"after={after!r} names no place", hint="pass a notice, its id, or a revision"
-        ) from None
+    if isinstance(after, str):
+        revision, _, number = after.partition(".")
+        with contextlib.suppress(ValueError):
+            return int(revision), int(number)
+    raise InvalidArgument(
+        f"after={after!r} names no place", hint="pass a notice, its id, or a revision"
+    )

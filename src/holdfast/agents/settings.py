@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, InvalidArgument
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.connect import connect, get_default_session_store
 from holdfast.store.faces import sync_face
@@ -54,6 +54,7 @@ def memory_config(memory: Memory) -> MemoryConfig:
     if isinstance(memory, MemoryConfig):
         return memory
     if isinstance(memory, Mapping):
+        refuse_unknown("MemoryConfig", memory, MemoryConfig.__slots__, _REASONS)
         return MemoryConfig(**memory)
     if memory is None or memory is True:
         return MemoryConfig()
@@ -69,10 +70,26 @@ def refuse_unknown(
 ) -> None:
     """Raise `ConfigError` if a key was given that does nothing, with the reason if there is one."""
     for key in given:
+        if key in known:
+            continue
         reason = reasons.get(key)
         raise ConfigError(
             f"{what} has no {key!r}" + (f": {reason}" if reason else ""),
             hint=f"it knows {', '.join(sorted(known))}",
+        )
+
+
+def check_above_0(name: str, value: object) -> None:
+    """Raise `ConfigError` if a limit was given that is none."""
+    if value is not None and (type(value) is not int or value < 1):
+        raise ConfigError(f"{name}={value!r} must be a whole number above 0")
+
+
+def check_prompt(prompt: object) -> None:
+    """Raise `InvalidArgument` if nothing is asked."""
+    if prompt is None or prompt == []:
+        raise InvalidArgument(
+            f"prompt={prompt!r} asks nothing", hint="pass text, a message, or a list of messages"
         )
 
 
