@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import holdfast
-from holdfast.agents import Agent
+from holdfast.agents import Agent, needs_approval
 from holdfast.agents.fitting import ASK, HEADING, estimated_tokens, fitting
 from holdfast.errors import ConfigError
 from holdfast.model.entry import ResetEntry
@@ -65,6 +65,25 @@ def test_a_model_is_sent_what_fits(store: holdfast.SessionStore) -> None:
     assert estimated_tokens(sent[1:]) <= BUDGET
     assert len(store.get_chat_history(SESSION)) == 22
     assert resets(store) == []
+
+
+def test_what_fits_is_sent_after_an_approval(store: holdfast.SessionStore) -> None:
+    """A model that is asked again after an approval is sent no more than before, and the result."""
+
+    @needs_approval
+    def refund(amount: int) -> str:
+        """Pay money back."""
+        return f"paid {amount}"
+
+    call = FakeCall("refund", '{"amount": 5}', "c1")
+    with FakeOpenAI([Scripted(calls=(call,)), Scripted(pieces=("Done.",))]) as fake:
+        helper = agent(store, fake, tools=[refund])
+        helper.start("My money back")
+        assert helper.approve("c1").text == "Done."
+    before, after = (request["messages"] for request in fake.requests)
+    assert [message["content"] for message in after][-3:] == ["My money back", None, "paid 5"]
+    assert len(after) <= len(before) + 2
+    assert after[0]["content"] in [message["content"] for message in before]
 
 
 def test_the_rest_is_summarised(store: holdfast.SessionStore) -> None:

@@ -76,7 +76,8 @@ class Answering:
         """Decide on a tool call that waits, and go on with the answer once none waits."""
         if decision.approved and self._given is None:
             await self._require_tool(store, decision)
-        return self._finished(await drive_on(store, self._runner(), decision, stage))
+        tokens = self._character.history_tokens
+        return self._finished(await drive_on(store, self._runner(), decision, stage, tokens))
 
     async def _require_tool(self, store: AsyncSessionStore, decision: Decision) -> None:
         """Refuse to approve what cannot be carried out here; the turn goes on waiting."""

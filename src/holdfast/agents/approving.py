@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from holdfast.agents.driving import Answer, Stage, in_turn
 from holdfast.agents.events import Event, ToolCall
+from holdfast.agents.fitting import fitting
 from holdfast.agents.runner import Resuming, Runner
 from holdfast.errors import Conflict, NotSupported
 from holdfast.model.message import Message, SyntheticMessage
@@ -50,7 +51,11 @@ def pending_calls(history: Sequence[Message]) -> tuple[ToolCall, ...]:
 
 
 async def drive_on(
-    store: AsyncSessionStore, runner: Runner, decision: Decision, stage: Stage
+    store: AsyncSessionStore,
+    runner: Runner,
+    decision: Decision,
+    stage: Stage,
+    tokens: int | None = None,
 ) -> Answer:
     """Go on with a turn that waits, once all of its calls are decided on; until then it waits.
 
@@ -82,7 +87,10 @@ async def drive_on(
             turn.wait_for_approval(approved=sorted(approved))
             return None
         assert isinstance(runner, Resuming), "found out above"
-        return runner.resume(without_invented(turn.history, approved), frozenset(approved))
+        history = without_invented(turn.history, approved)
+        if tokens is not None:
+            history = History(fitting(history, tokens), history.origin)
+        return runner.resume(history, frozenset(approved))
 
     turn = store.turn(decision.session_id, resume=decision.turn, timeout=decision.timeout)
     answer = await in_turn(turn, begin, replace(stage, opened=opened))
