@@ -22,6 +22,7 @@ from holdfast.agents import (
     ToolCalls,
     ToolResult,
     Waiting,
+    idempotent,
     needs_approval,
 )
 from holdfast.errors import ConfigError, Conflict, NotSupported, SessionBusy
@@ -283,3 +284,38 @@ def test_a_runner_that_cannot_go_on(store: holdfast.SessionStore) -> None:
     with pytest.raises(NotSupported, match="cannot go on"):
         agent.approve("c1").text  # noqa: B018 - reading it raises
     assert store.get_session(agent.session_id).status == "waiting"
+
+
+@pytest.mark.parametrize("mark", [None, idempotent])
+@pytest.mark.parametrize("beside", [None, idempotent])
+def test_a_new_attempt_asks_first(store: holdfast.SessionStore, mark: Any, beside: Any) -> None:
+    """A call that nobody has agreed to waits also in a turn whose first attempt was cut off."""
+    paid: list[int] = []
+
+    @needs_approval
+    def refund(amount: int) -> str:
+        """Pay money back."""
+        paid.append(amount)
+        return f"paid {amount}"
+
+    def look() -> str:
+        """Look, and fail."""
+        raise OSError("gone")
+
+    tools = [mark(refund) if mark else refund, beside(look) if beside else look]
+    calls = (ASK, FakeCall("look", "{}", "c2"))
+    with FakeOpenAI([Scripted(calls=calls), Scripted(pieces=("Done.",))]) as fake:
+        agent = Agent(model=MODEL, base_url=fake.base_url, tools=tools, store=store)
+        with pytest.raises(OSError, match="gone"):
+            agent.start("My money", key="r1")
+        reply = agent.start("My money", key="r1", stream=True)
+        assert reply.wait(30)
+        assert (reply.waiting, reply.text, paid) == (True, "", [])
+        assert [call.id for call in agent.pending_calls] == ["c1"]
+        assert agent.approve("c1").text == "Done."
+        told = {m["tool_call_id"]: m["content"] for m in fake.requests[1]["messages"][2:]}
+    assert paid == [5]
+    assert told["c1"] == "paid 5"
+    assert "may or may not" in told["c2"]
+    assert endings(store.read_entries(agent.session_id)) == ["failed", "waiting", "completed"]
+    assert store.verify().problems == []

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from msgspec.structs import replace
 
 from holdfast.agents.adapting import as_runner
-from holdfast.agents.approving import Decision, drive_on, pending_calls, without_invented
+from holdfast.agents.approving import (
+    Decision,
+    calls_not_made,
+    drive_on,
+    pending_calls,
+    without_invented,
+)
 from holdfast.agents.driving import Answer, Asking, Stage, drive
-from holdfast.agents.events import Event
+from holdfast.agents.events import Event, ToolCall, ToolResult, Waiting
 from holdfast.agents.fitting import Fitting, check_fitting
 from holdfast.agents.models import Character, runner_for
 from holdfast.agents.runner import Resuming, Runner
-from holdfast.agents.tools import idempotent_names
+from holdfast.agents.tools import asking_names, idempotent_names
 from holdfast.errors import ConfigError
 from holdfast.model.message import SyntheticMessage
 from holdfast.rules.history import History
+from holdfast.rules.repair import NO_RESULT
 from holdfast.store.async_store import AsyncSessionStore
+from holdfast.store.async_turn import AsyncTurn
 
 
 class Answering:
@@ -53,15 +61,28 @@ class Answering:
 
     def _between(
         self, store: AsyncSessionStore, asking: Asking
-    ) -> Callable[[Runner, History], AsyncIterator[Event]]:
-        """Return what stands between a runner and the history that it is given."""
+    ) -> Callable[[Runner, AsyncTurn], Awaitable[AsyncIterator[Event]]]:
+        """Return what stands between a runner and the turn that it answers in."""
         tokens = self._character.history_tokens
         again = idempotent_names(self._character.tools)
+        asks = asking_names(self._character.tools)
 
-        def answering(runner: Runner, history: History) -> AsyncIterator[Event]:
-            unknown = _unknown_calls(history, again)
-            if unknown and isinstance(runner, Resuming):
-                return runner.resume(without_invented(history, unknown), unknown)
+        async def answering(runner: Runner, turn: AsyncTurn) -> AsyncIterator[Event]:
+            history = turn.history
+            unknown = _unknown_calls(history)
+            if asks.intersection(call.name for call in unknown):
+                entries = await store.read_entries(asking.session_id)
+                not_made = calls_not_made(entries, turn.id)
+                to_ask = frozenset(
+                    call.id
+                    for call in unknown
+                    if call.name in asks and (call.name in again or call.id in not_made)
+                )
+                if to_ask:
+                    return _asking_for(to_ask, unknown)
+            repeated = frozenset(call.id for call in unknown if call.name in again - asks)
+            if repeated and isinstance(runner, Resuming):
+                return runner.resume(without_invented(history, repeated), repeated)
             if tokens is None:
                 return runner.answer(history)
             summarise = self._character.compact == "auto"
@@ -112,8 +133,16 @@ class Answering:
         return self._runners[loop]
 
 
-def _unknown_calls(history: History, names: frozenset[str]) -> frozenset[str]:
-    """Return the calls, of these tools, with which an attempt that died has ended."""
+def _unknown_calls(history: History) -> tuple[ToolCall, ...]:
+    """Return the calls with which an attempt that died has ended."""
     if not (history and isinstance(history[-1], SyntheticMessage)):
-        return frozenset()
-    return frozenset(call.id for call in pending_calls(history) if call.name in names)
+        return ()
+    return pending_calls(history)
+
+
+async def _asking_for(calls: frozenset[str], unknown: tuple[ToolCall, ...]) -> AsyncIterator[Event]:
+    """Let the turn wait for these calls; what became of the others is told as it is known."""
+    for call in unknown:
+        if call.id not in calls:
+            yield ToolResult(call.id, NO_RESULT, call.name)
+    yield Waiting(tuple(call.id for call in unknown if call.id in calls))

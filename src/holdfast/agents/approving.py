@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Iterable, Sequence, Set
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +12,9 @@ from holdfast.agents.events import Event, ToolCall
 from holdfast.agents.fitting import fitting
 from holdfast.agents.runner import Resuming, Runner
 from holdfast.errors import Conflict, NotSupported
+from holdfast.model.entry import Entry, MessageEntry, TurnEntry
 from holdfast.model.message import Message, SyntheticMessage
+from holdfast.model.usage import TurnStatus
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.async_turn import AsyncTurn
@@ -48,6 +50,24 @@ def pending_calls(history: Sequence[Message]) -> tuple[ToolCall, ...]:
                 if call["id"] in invented
             )
     return ()
+
+
+def calls_not_made(entries: Iterable[Entry], turn: str) -> frozenset[str]:
+    """Return the turn's tool calls, by their ids, that nobody can have agreed to.
+
+    That is so if the turn has not waited since they were asked for.
+    """
+    asked: set[str] = set()
+    waited: set[str] = set()
+    for entry in entries:
+        if entry.turn != turn:
+            continue
+        if isinstance(entry, MessageEntry):
+            for message in entry.messages:
+                asked.update(call["id"] for call in message.get("tool_calls") or ())
+        elif isinstance(entry, TurnEntry) and entry.status is TurnStatus.WAITING:
+            waited |= asked
+    return frozenset(asked - waited)
 
 
 async def drive_on(

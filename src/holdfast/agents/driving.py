@@ -29,7 +29,6 @@ from holdfast.agents.runner import Runner, closing
 from holdfast.errors import HoldfastError
 from holdfast.model.message import VERBATIM, Message
 from holdfast.model.usage import TurnStatus, UsageTotals
-from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.store.async_turn import AsyncTurn
 from holdfast.store.opening import OnBusy
@@ -85,11 +84,11 @@ async def drive(
     runner: Runner,
     asking: Asking,
     stage: Stage,
-    answering: Callable[[Runner, History], AsyncIterator[Event]] | None = None,
+    answering: Callable[[Runner, AsyncTurn], Awaitable[AsyncIterator[Event]]] | None = None,
 ) -> Answer:
     """Open a turn, let the runner answer, and return how it went.
 
-    `answering` may stand between the runner and the history that it is given.
+    `answering` may stand between the runner and the turn whose history it is given.
 
     An error of the runner leaves the turn failed and is raised; an interrupt cancels the runner and
     is no error. Cancelling the task leaves the turn interrupted. Raises what `store.turn` raises.
@@ -97,7 +96,7 @@ async def drive(
 
     async def begin(turn: AsyncTurn) -> AsyncIterator[Event]:
         if answering is not None:
-            return answering(runner, turn.history)
+            return await answering(runner, turn)
         return runner.answer(turn.history)
 
     turn = store.turn(

@@ -27,7 +27,8 @@ def idempotent(function: Function) -> Function:
     """Mark a tool as one that may be called again where nobody knows whether it was.
 
     That is so after a crash between the call and its result. A tool without this mark is not called
-    again: the model is told that it may or may not have happened.
+    again: the model is told that it may or may not have happened. One that needs approval as well
+    waits for it once more.
     """
     return _marked(function, _IDEMPOTENT)
 
@@ -35,6 +36,11 @@ def idempotent(function: Function) -> Function:
 def asks_first(tool: object) -> bool:
     """Say whether a tool needs approval."""
     return getattr(tool, _NEEDS_APPROVAL, False) is True
+
+
+def asking_names(tools: Iterable[Callable[..., Any]]) -> frozenset[str]:
+    """Return the names of those tools that need approval."""
+    return frozenset(tool.__name__ for tool in tools if asks_first(tool))
 
 
 def idempotent_names(tools: Iterable[Callable[..., Any]]) -> frozenset[str]:
