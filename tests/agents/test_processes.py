@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import subprocess
@@ -16,8 +17,13 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast.agents import Agent, ManagedAgent, idempotent
+from holdfast.agents import Agent, ManagedAgent, idempotent, needs_approval
+from holdfast.agents.approving import Decision, drive_on
+from holdfast.agents.driving import Stage
+from holdfast.agents.offline import OfflineRunner
+from holdfast.errors import Conflict
 from holdfast.model.entry import DeltaEntry
+from holdfast.store.faces import async_face, open_turn
 from holdfast.store.sources import Sources
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
 from tests.agents.scene import endings, said, wait_for
@@ -187,6 +193,48 @@ def test_killed_in_a_tool(play: Play, mark: Any) -> None:
     assert ("may or may not" in told["content"]) is (mark is None)
     roles = [m["role"] for m in play.store.get_chat_history(SESSION)]
     assert roles == ["user", "assistant", "tool", "assistant"]
+
+
+@pytest.mark.parametrize("role", ["dies_in_a_tool", "dies_once_approved"])
+def test_a_crashed_call_does_not_wait(play: Play, role: str) -> None:
+    """A call whose worker died in it can be neither approved nor denied; the model is told."""
+    calls: list[str] = []
+
+    def pay() -> str:
+        """Pay."""
+        calls.append("again")
+        return "paid"
+
+    tool = needs_approval(pay) if role == "dies_once_approved" else pay
+    script = [Scripted(calls=(FakeCall("pay", "{}", "c1"),)), Scripted(pieces=("Done.",))]
+    with FakeOpenAI(script) as fake:
+        worker = play.start(role, fake.base_url, "r1")
+        assert worker.wait(PATIENCE_S) == 9
+        turn = open_turn(play.store, SESSION)
+        assert turn is not None
+        later = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)
+        with holdfast.connect(play.path, sources=later) as store:
+            agent = Agent(
+                model="fake-1", base_url=fake.base_url, session=SESSION, store=store, tools=[tool]
+            )
+            for decide in (agent.approve, agent.deny):
+                with pytest.raises(Conflict) as refused:
+                    decide("c1").text  # noqa: B018 - reading it raises
+                assert refused.value.code == "not_waiting"
+            assert endings(store.read_entries(SESSION))[-1:] != ["interrupted"], "left alone"
+            # Who decides while the worker still counts as alive finds out in the turn.
+            decision = Decision(session_id=SESSION, turn=turn, call="c1", approved=True)
+            with pytest.raises(Conflict) as refused:
+                asyncio.run(drive_on(async_face(store), OfflineRunner(), decision, Stage()))
+            assert refused.value.code == "not_waiting"
+            assert agent.start("Pay it", key="r1") == "Done."
+            history = store.get_chat_history(SESSION)
+            assert store.verify().problems == []
+        told = fake.requests[1]["messages"][-1]
+    assert calls == []
+    assert told["role"] == "tool"
+    assert "may or may not" in told["content"]
+    assert [m["role"] for m in history] == ["user", "assistant", "tool", "assistant"]
 
 
 def test_stopped_by_ctrl_c(play: Play) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from holdfast.agents import Agent
+from holdfast.agents import Agent, needs_approval
 
 SESSION = "telegram:42"
 STARTS = 3
@@ -56,6 +56,19 @@ def dies_in_a_tool(path: str, base_url: str, key: str) -> None:
     payer.start("Pay it", key=key)
 
 
+def dies_once_approved(path: str, base_url: str, key: str) -> None:
+    """Die while a tool is being called that a person has agreed to."""
+
+    @needs_approval
+    def pay() -> str:
+        """Pay."""
+        os._exit(9)
+
+    payer = Agent(model="fake-1", base_url=base_url, session=SESSION, store=path, tools=[pay])
+    payer.start("Pay it", key=key)
+    payer.approve("c1").wait()
+
+
 def keyed(path: str, base_url: str, key: str) -> None:
     """Ask with a key, and with a tool at hand; a request that is sent again is answered once."""
 
@@ -74,6 +87,7 @@ ROLES: dict[str, Callable[[str, str, str], None]] = {
     "whole": whole,
     "keyed": keyed,
     "dies_in_a_tool": dies_in_a_tool,
+    "dies_once_approved": dies_once_approved,
 }
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ async def drive_on(
     """Go on with a turn that waits, once all of its calls are decided on; until then it waits.
 
     Raises `Conflict` with the code `not_waiting` if the call does not wait, whether or not the turn
-    still does: somebody else may have decided at the same moment, and differently.
+    still does: somebody else may have decided at the same moment, and differently. A turn whose
+    worker died after it had gone on is left failed, for its key or for the next turn: nobody knows
+    whether its calls were made.
     """
     fault: Conflict | NotSupported | None = None
 
@@ -91,6 +93,8 @@ async def drive_on(
 
     async def begin(turn: AsyncTurn) -> AsyncIterator[Event] | None:
         nonlocal fault
+        if not turn.waited:
+            raise not_waiting(decision.session_id, decision.call)
         waiting = {call.id for call in pending_calls(turn.history)}
         approved = {*turn.approved} & waiting
         fault = _fault(runner, decision, waiting)
@@ -135,7 +139,8 @@ def not_waiting(session_id: str, call: str) -> Conflict:
     return Conflict(
         f"no call {call!r} waits in session {session_id!r}",
         code="not_waiting",
-        hint="it was decided on already, or the conversation went on without it",
+        hint="it was decided on already, the conversation went on without it, or a worker died in "
+        "it: the turn's key, or another prompt, goes on then",
     )
 
 

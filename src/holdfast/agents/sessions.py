@@ -52,7 +52,8 @@ def decided(
 ) -> Reply:
     """Return the reply, begun, that follows from a decision on a tool call that waits."""
     turn = open_turn(store, session_id)
-    if turn is None:
+    lease = lease_of(store, session_id)
+    if turn is None or (lease is not None and not lease.holds):
         raise not_waiting(session_id, call_id)
     decision = Decision(
         session_id=session_id, turn=turn, call=call_id, approved=approved, reason=reason

@@ -94,8 +94,8 @@ class Opened(Struct, frozen=True):
     """A turn that is ours to run, or one that its key gives back as it was recorded.
 
     `prompt_revision` is where the history that it answers ends, `begun` the revision before its
-    first entry. A replayed turn has no lease. `approved` are the tool calls that were approved
-    while it waited.
+    first entry. A replayed turn has no lease. `waited` says that it waited until now, `approved`
+    are the tool calls that were approved meanwhile.
     """
 
     commit: Commit
@@ -106,6 +106,7 @@ class Opened(Struct, frozen=True):
     begun: int
     status: TurnStatus = TurnStatus.RUNNING
     replayed: bool = False
+    waited: bool = False
     approved: tuple[str, ...] = ()
 
 

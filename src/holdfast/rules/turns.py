@@ -237,7 +237,9 @@ class _Opening:
         begun = self._begun(turn) if entries else self.session.revision
         token = Token(session.pk, session.fence)
         approved = tuple(entries[-1].get("approved", ())) if waited else ()
-        answer = Opened(commit, token, turn, attempt, start, begun, approved=approved)
+        answer = Opened(
+            commit, token, turn, attempt, start, begun, waited=waited, approved=approved
+        )
         key = None
         if self.write.key is not None:
             key = KeyRow(WriteKind.TURN.value, session.revision, 0, turn)

@@ -94,6 +94,11 @@ class AsyncTurn:
         return await self._shell.wait_interrupted(self._live, timeout)
 
     @property
+    def waited(self) -> bool:
+        """Whether it waited for an answer until this attempt at it began."""
+        return self._opened.waited
+
+    @property
     def approved(self) -> tuple[str, ...]:
         """The ids of the tool calls that were approved while it waited."""
         return self._opened.approved

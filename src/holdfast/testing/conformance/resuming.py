@@ -40,6 +40,7 @@ class Resuming(Conformance):
         waiting = wait(store)
         with store.turn("s", resume=waiting) as turn:
             assert (turn.id, turn.attempt, turn.replayed) == (waiting, 2, False)
+            assert turn.waited
             assert [m["role"] for m in turn.history] == ["user", "assistant", "tool"]
             turn.add_message("tool", "noon", tool_call_id="c1")
             turn.write("It is noon.")
@@ -113,7 +114,7 @@ class Resuming(Conformance):
         first_delta(store)
         subject.script.advance(60_000)
         with store.turn("s", resume=waiting) as again:
-            assert (again.attempt, again.replayed) == (3, False)
+            assert (again.attempt, again.replayed, again.waited) == (3, False, False)
             again.add_message("tool", "noon", tool_call_id="c1")
         with pytest.raises(LeaseLost):
             turn.__exit__(None, None, None)
