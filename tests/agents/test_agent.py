@@ -169,14 +169,27 @@ class City(BaseModel):
     name: str
 
 
-def test_an_answer_can_be_a_value(store: holdfast.SessionStore) -> None:
-    """With an output type the answer is a value of it, its JSON is stored, and a replay equals."""
+@pytest.mark.parametrize("before", [(), ("Let me ", "think.")])
+def test_an_answer_can_be_a_value(store: holdfast.SessionStore, before: tuple[str, ...]) -> None:
+    """With an output type the answer is a value of it, its JSON is stored, and a replay equals.
+
+    That is so whether or not the model says something first, which is a message of its own.
+    """
     call = FakeCall("final_result", '{"name": "Paris"}')
-    with FakeOpenAI([Scripted(calls=(call,))]) as fake:
+    with FakeOpenAI([Scripted(pieces=before, calls=(call,)), Scripted(pieces=("Ok",))]) as fake:
         agent = fake_agent(store, fake, output_type=City)
-        assert agent.start("Which city?", key="r1") == City(name="Paris")
-        assert agent.start("Which city?", key="r1") == City(name="Paris")
-    assert said(store.get_messages(SESSION))[-1] == ("assistant", '{"name":"Paris"}', None)
+        reply = agent.start("Which city?", key="r1", stream=True)
+        assert list(reply) == [*before, '{"name":"Paris"}']
+        assert (reply.text, reply.output) == ('{"name":"Paris"}', City(name="Paris"))
+        again = agent.start("Which city?", key="r1", stream=True)
+        assert (again.text, again.output) == (reply.text, reply.output)
+        assert [text for _, text, _ in said(store.get_messages(SESSION))[1:]] == [
+            *(["".join(before)] if before else []),
+            '{"name":"Paris"}',
+        ]
+        assert fake_agent(store, fake).start("Thanks") == "Ok"
+        sent = [m["role"] for m in fake.requests[-1]["messages"]]
+    assert sent == ["user", "assistant", "user"]
 
 
 def test_an_error_of_the_provider_reaches_the_caller(store: holdfast.SessionStore) -> None:

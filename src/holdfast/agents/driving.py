@@ -210,7 +210,7 @@ class _Telling:
         async with closing(events) as source:
             async for event in source:
                 check_event(event)
-                if event != Text(""):
+                if not isinstance(event, Text) or event.text:
                     await self._write(event)
                     self._stage.hear(event)
 
@@ -224,6 +224,8 @@ class _Telling:
     async def _write(self, event: Event) -> None:
         match event:
             case Text():
+                if event.apart:
+                    await self._end_message()
                 if not self._said:
                     self._shown = []
                 self._said.append(event.text)

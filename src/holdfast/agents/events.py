@@ -12,9 +12,10 @@ _LONG = 80
 
 
 class Text(Struct, frozen=True):
-    """A piece of the answer, as it is streamed."""
+    """A piece of the answer, as it is streamed; `apart` begins a message of its own with it."""
 
     text: str
+    apart: bool = False
 
 
 class ModelCall(Struct, frozen=True):

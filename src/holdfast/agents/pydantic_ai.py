@@ -99,6 +99,7 @@ class PydanticAIRunner:
                             shown = shown or isinstance(event, Text)
                             yield event
                 elif Agent.is_call_tools_node(node):
+                    shown = shown and not _gives_value(run, node)
                     if not in_the_log:
                         for event in _calls(run, node):
                             yield event
@@ -112,7 +113,7 @@ class PydanticAIRunner:
                 yield _waiting(run.result.output)
             else:
                 if not shown:  # a value that the model gave as a tool call
-                    yield Text(_as_text(run.result.output))
+                    yield Text(_as_text(run.result.output), apart=True)
                 yield Output(run.result.output)
 
 
@@ -175,6 +176,11 @@ def _calls(run: AgentRun[Any, Any], node: CallToolsNode[Any, Any]) -> list[ToolC
     )
     kept = verbatim(replace(node.model_response, parts=parts))
     return [ToolCalls(calls, kept)] if calls else []
+
+
+def _gives_value(run: AgentRun[Any, Any], node: CallToolsNode[Any, Any]) -> bool:
+    manager = run.ctx.deps.tool_manager
+    return any(_is_output(manager, part) for part in node.model_response.parts)
 
 
 def _waiting(requests: DeferredToolRequests) -> Waiting:
