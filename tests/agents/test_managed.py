@@ -478,16 +478,19 @@ def test_what_is_not_done_is_refused(make: Any, complaint: str) -> None:
         make()
 
 
-def test_max_turns_limits_the_calls(store: holdfast.SessionStore) -> None:
-    """A model that only calls tools is stopped, and that reaches the caller."""
+@pytest.mark.parametrize("most", [0, 3])
+def test_max_turns_limits_the_calls(store: holdfast.SessionStore, most: int) -> None:
+    """A model that only calls tools is stopped, the caller is told, and usage is what was made."""
 
     def clock() -> str:
         """Return the time."""
         return "noon"
 
     with FakeOpenAI(lambda _: Scripted(calls=(FakeCall("clock"),))) as fake:
-        managed = online(store, fake, tools=[clock], max_turns=3)
-        with pytest.raises(Exception, match="request_limit of 3"):
+        managed = online(store, fake, tools=[clock], max_turns=most)
+        with pytest.raises(Exception, match=f"request_limit of {most}"):
             asyncio.run(managed.execute("When?"))
-    assert len(fake.requests) == 3
+    assert len(fake.requests) == most
+    usage = store.stats(managed.session_id).usage
+    assert (usage.requests, usage.unknown) == (most, 0)
     assert endings(store.read_entries(managed.session_id)) == ["failed"]

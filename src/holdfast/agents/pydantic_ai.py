@@ -128,6 +128,7 @@ def read_output(text: str, output_type: Any) -> Any:
 async def _asked(run: AgentRun[Any, Any], node: ModelRequestNode[Any, Any]) -> AsyncIterator[Event]:
     """Ask the model once, and yield its text as it streams."""
     model = run.ctx.deps.model
+    run.ctx.deps.usage_limits.check_before_request(run.ctx.state.usage)  # or no call is made
     yield ModelCall(model.model_name)
     try:
         async with node.stream(run.ctx) as stream:
