@@ -272,6 +272,23 @@ def test_an_agent_of_pydantic_ai(store: holdfast.SessionStore, till: Till) -> No
     assert till.paid == [5]
 
 
+def test_a_value_after_an_approval(store: holdfast.SessionStore, till: Till) -> None:
+    """While a turn with an output type waits it has no value, its key gives none, then it has."""
+    script = [
+        Scripted(pieces=("Let me ask.",), calls=(ASK,)),
+        Scripted(calls=(FakeCall("final_result", '{"response": 5}', "f1"),)),
+    ]
+    with FakeOpenAI(script) as fake:
+        agent = Agent(
+            model=MODEL, base_url=fake.base_url, tools=till.tools, output_type=int, store=store
+        )
+        for _ in range(2):
+            reply = agent.start("My money", key="r1", stream=True)
+            assert (reply.text, reply.output, reply.waiting) == ("Let me ask.", None, True)
+        assert agent.approve("c1").output == 5
+        assert agent.start("My money", key="r1") == 5
+
+
 def test_a_runner_that_cannot_go_on(store: holdfast.SessionStore) -> None:
     """A runner that asks for approval and cannot resume is told so; the turn goes on waiting."""
 

@@ -25,6 +25,7 @@ from holdfast.agents.runner import Resuming, Runner
 from holdfast.agents.tools import asking_names, idempotent_names
 from holdfast.errors import ConfigError
 from holdfast.model.message import SyntheticMessage
+from holdfast.model.usage import TurnStatus
 from holdfast.rules.history import History
 from holdfast.rules.repair import NO_RESULT
 from holdfast.store.async_store import AsyncSessionStore
@@ -117,7 +118,7 @@ class Answering:
             return answer
         if self._character.output_type is str:
             return replace(answer, output=answer.text)
-        if not (answer.replayed and answer.text):
+        if not (answer.replayed and answer.status is TurnStatus.COMPLETED and answer.text):
             return answer
         from holdfast.agents.pydantic_ai import read_output
 
