@@ -272,6 +272,35 @@ def test_an_agent_of_pydantic_ai(store: holdfast.SessionStore, till: Till) -> No
     assert till.paid == [5]
 
 
+@pytest.mark.parametrize("mark", [None, idempotent])
+def test_an_approved_call_is_cut_off(store: holdfast.SessionStore, mark: Any) -> None:
+    """The next attempt does not call it: the model is told, or an idempotent one waits again."""
+    tries: list[int] = []
+
+    @needs_approval
+    def refund(amount: int) -> str:
+        """Pay money back."""
+        tries.append(amount)
+        if len(tries) == 1:
+            raise OSError("gone")
+        return f"paid {amount}"
+
+    tools = [mark(refund) if mark else refund]
+    with FakeOpenAI([Scripted(calls=(ASK,)), Scripted(pieces=("Done.",))]) as fake:
+        agent = Agent(model=MODEL, base_url=fake.base_url, tools=tools, store=store)
+        agent.start("My money", key="r1")
+        with pytest.raises(OSError, match="gone"):
+            agent.approve("c1").text  # noqa: B018 - reading it raises
+        reply = agent.start("My money", key="r1", stream=True)
+        assert reply.wait(30)
+        assert (reply.waiting, tries) == (mark is not None, [5])
+        text = agent.approve("c1").text if mark else reply.text
+        told = fake.requests[1]["messages"][-1]["content"]
+    assert text == "Done."
+    assert tries == ([5, 5] if mark else [5])
+    assert told == "paid 5" if mark else "may or may not" in told
+
+
 def test_a_value_after_an_approval(store: holdfast.SessionStore, till: Till) -> None:
     """While a turn with an output type waits it has no value, its key gives none, then it has."""
     script = [
