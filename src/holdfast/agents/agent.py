@@ -12,7 +12,7 @@ from holdfast.agents.answering import Answering
 from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
 from holdfast.agents.events import ToolCall
 from holdfast.agents.models import Character
-from holdfast.agents.reply import Reply, line_for
+from holdfast.agents.reply import Reply
 from holdfast.agents.sessions import begin_session, decided, waiting_calls
 from holdfast.agents.settings import (
     AnyStore,
@@ -251,10 +251,10 @@ class Agent:
             )
             return await self._answering.answer(store, asking, stage)
 
-        return Reply(self._session_id, work, line_for(self._store, self._session_id))
+        return Reply(self._store, self._session_id, work)
 
     def close(self) -> None:
-        """Close the store, if the agent opened it."""
+        """Close the store, if the agent opened it; replies that are under way are waited for."""
         if self._backend is None and self._owns_store:
             self._store.close()
 

@@ -13,7 +13,7 @@ from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
 from holdfast.agents.events import ToolCall
 from holdfast.agents.models import Character
 from holdfast.agents.notices import Notices, Place
-from holdfast.agents.reply import Reply, line_for
+from holdfast.agents.reply import Reply
 from holdfast.agents.sessions import (
     TERMINATED,
     begin_session,
@@ -258,7 +258,7 @@ class ManagedAgent:
             self._begun.add(session_id)
             return await answering.answer(store, asking, stage)
 
-        return Reply(session_id, work, line_for(self._store, session_id))
+        return Reply(self._store, session_id, work)
 
     def events(self, after: Place = None) -> Notices:
         """Return what happens in the session, of any process, and then each new thing; endless.

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from holdfast.agents.driving import Answer, Stage
 from holdfast.agents.events import Event, Text
 from holdfast.errors import NotSupported
 from holdfast.model.usage import TurnStatus, UsageTotals
+from holdfast.store.faces import engine_of
 from holdfast.store.sync_store import SessionStore
 
 Work: TypeAlias = Callable[[Stage], Coroutine[Any, Any, Answer]]
@@ -25,6 +27,9 @@ Work: TypeAlias = Callable[[Stage], Coroutine[Any, Any, Answer]]
 
 _WAKE_S = 0.25
 """Whoever waits in a thread looks that often whether there was a signal."""
+
+_answering: ContextVar[Reply | None] = ContextVar("_answering", default=None)
+"""The reply that the caller is a part of: a tool of its own may not wait for it."""
 
 _under_way: set[asyncio.Task[None]] = set()
 """An event loop forgets tasks that nobody else holds, and replies go on without a reader."""
@@ -54,7 +59,7 @@ _lines: weakref.WeakValueDictionary[tuple[str, str, str], Line] = weakref.WeakVa
 _lines_lock = threading.Lock()
 
 
-def line_for(store: SessionStore, session_id: str) -> Line:
+def _line_for(store: SessionStore, session_id: str) -> Line:
     """Return the line in which this process's replies in a session stand."""
     place = (store.location, store.tenant, session_id)
     with _lines_lock:
@@ -73,10 +78,11 @@ class Reply:
     gets the error if answering failed; so does whoever iterates, after what was shown before.
     """
 
-    def __init__(self, session_id: str, work: Work, line: Line) -> None:
+    def __init__(self, store: SessionStore, session_id: str, work: Work) -> None:
         self._session_id = session_id
         self._work = work
-        self._line = line
+        self._engine = engine_of(store)
+        self._line = _line_for(store, session_id)
         self._before: Reply | None = None
         self._opened = False
         self._change = threading.Condition()
@@ -90,17 +96,16 @@ class Reply:
 
     def begin(self) -> Reply:
         """Begin on the process's background loop."""
-        self._before = self._line.enter(self)
         behind = background()
-        self._loop = behind.loop
+        self._enter(behind.loop)
         behind.submit(self._run()).add_done_callback(self._ended)
         return self
 
     def begin_here(self) -> Reply:
         """Begin on the loop of the task that calls this."""
-        self._before = self._line.enter(self)
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._enter(loop)
+        self._task = loop.create_task(self._run())
         _under_way.add(self._task)
         self._task.add_done_callback(_under_way.discard)
         self._task.add_done_callback(self._ended)
@@ -112,9 +117,14 @@ class Reply:
 
     async def go_through(self) -> Any:
         """Answer in the caller's task, and return the output; whoever cancels that stops it."""
-        self._before = self._line.enter(self)
+        self._enter(asyncio.get_running_loop())
         await self._run()
         return self.output
+
+    def _enter(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine.begin(self)
+        self._loop = loop
+        self._before = self._line.enter(self)
 
     @property
     def session_id(self) -> str:
@@ -124,7 +134,9 @@ class Reply:
     @property
     def done(self) -> bool:
         """Whether it is finished and stored, or has failed."""
-        return self._answer is not None or self._error is not None
+        if self._answer is not None or self._error is not None:
+            return True
+        return self._loop is not None and self._loop.is_closed()
 
     @property
     def text(self) -> str:
@@ -188,17 +200,23 @@ class Reply:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and all on it is done
                 self._loop.call_soon_threadsafe(self._cancel)
 
+    def finish(self) -> None:
+        """Wait for the end, so that the store can be closed; raise if that would be for ever."""
+        if not self.done and self._loop is not None and not self._loop.is_running():
+            raise _would_block("while the event loop that answers it stands still")
+        self.wait()
+
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     def _require_elsewhere(self) -> None:
-        if not self.done and self._loop is not None and self._loop is _running_loop():
-            raise NotSupported(
-                "a reply cannot be waited for on the event loop that answers it",
-                code="would_block",
-                hint="await it instead, or iterate over it with async for",
-            )
+        if self.done or self._loop is None:
+            return
+        if self._loop is _running_loop():
+            raise _would_block("on the event loop that answers it")
+        if _answering.get() is self:
+            raise _would_block("by a tool that it calls")
 
     def __iter__(self) -> Iterator[str]:
         shown = 0
@@ -252,6 +270,7 @@ class Reply:
 
     async def _run(self) -> None:
         self._task = asyncio.current_task()
+        _answering.set(self)
         try:
             answer = await self._in_order()
         except BaseException as error:
@@ -299,6 +318,8 @@ class Reply:
         answer: Answer | None = None,
         error: BaseException | None = None,
     ) -> None:
+        if answer is not None or error is not None:
+            self._engine.end(self)
         with self._change:
             if piece is not None:
                 self._pieces.append(piece)
@@ -321,7 +342,8 @@ class Reply:
         self.wait()
         if self._error is not None:
             raise self._error
-        assert self._answer is not None, "a reply that is done has an answer or an error"
+        if self._answer is None:  # its loop was closed under it
+            raise asyncio.CancelledError
         return self._answer
 
 
@@ -330,6 +352,14 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _would_block(where: str) -> NotSupported:
+    return NotSupported(
+        f"a reply cannot be waited for {where}",
+        code="would_block",
+        hint="await it instead, or iterate over it with async for",
+    )
 
 
 def _set(future: asyncio.Future[None]) -> None:

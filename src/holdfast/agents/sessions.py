@@ -8,7 +8,7 @@ from holdfast.agents.answering import Answering
 from holdfast.agents.approving import Decision, not_waiting, pending_calls
 from holdfast.agents.driving import Answer, Stage
 from holdfast.agents.events import ToolCall
-from holdfast.agents.reply import Reply, line_for
+from holdfast.agents.reply import Reply
 from holdfast.errors import Conflict, SessionNotFound
 from holdfast.model.session import SessionInfo
 from holdfast.model.usage import TurnStatus
@@ -62,7 +62,7 @@ def decided(
     async def work(stage: Stage) -> Answer:
         return await answering.decide(async_face(store), decision, stage)
 
-    return Reply(session_id, work, line_for(store, session_id)).begin_anywhere()
+    return Reply(store, session_id, work).begin_anywhere()
 
 
 def facts_of(store: SessionStore, info: SessionInfo) -> dict[str, Any]:

@@ -534,7 +534,12 @@ class AsyncSessionStore:
         return await self._shell.read(self._walking.verify, session_id)
 
     async def close(self) -> None:
-        """Commit what is queued, then let go of the store. Closing twice is harmless."""
+        """Commit what is queued, then let go of the store. Closing twice is harmless.
+
+        Replies of agents that this process has begun in it are waited for; Ctrl-C stops them. On
+        the event loop that answers one, the synchronous face raises `NotSupported` instead, with
+        the code `would_block`, and stays open.
+        """
         await self._shell.close()
 
     async def __aenter__(self) -> Self:

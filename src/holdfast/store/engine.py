@@ -80,6 +80,18 @@ class Beating(Protocol):
         ...
 
 
+class UnderWay(Protocol):
+    """Something that needs the store until it is over, such as a reply: closing waits for it."""
+
+    def finish(self) -> None:
+        """Wait for its end; raise, without waiting, where it could never come."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ask it to end soon."""
+        ...
+
+
 class Engine:
     """Runs the commits and the reader threads of one store."""
 
@@ -105,6 +117,7 @@ class Engine:
         self._left_to_committer = False
         self.news = News(self.backend)
         self._beating: set[Beating] = set()
+        self._under_way: set[UnderWay] = set()
         self._next_beat = 0.0
         self._deadlines: _LoopDeadlines = weakref.WeakKeyDictionary()
 
@@ -181,6 +194,17 @@ class Engine:
         with self._lock:
             self._beating.discard(beating)
 
+    def begin(self, work: UnderWay) -> None:
+        """Let `close` wait for something, until `end` is called of it."""
+        with self._lock:
+            self._require_open()
+            self._under_way.add(work)
+
+    def end(self, work: UnderWay) -> None:
+        """Let `close` wait for it no longer."""
+        with self._lock:
+            self._under_way.discard(work)
+
     @property
     def readers(self) -> ThreadPoolExecutor:
         """The threads on which tasks read."""
@@ -202,7 +226,27 @@ class Engine:
         return self._closed
 
     def close(self) -> None:
-        """Commit what is queued, then let go. Later calls raise `Unavailable`."""
+        """Wait for what is under way, commit what is queued, then let go.
+
+        Later calls raise `Unavailable`. Ctrl-C interrupts what is under way, and waits for that.
+        """
+        try:
+            self._finish()
+        except KeyboardInterrupt:
+            for work in list(self._under_way):
+                work.interrupt()
+            self._finish()
+            self._let_go()
+            raise
+        self._let_go()
+
+    def _finish(self) -> None:
+        while self._under_way:  # what is under way may begin more
+            for work in list(self._under_way):
+                work.finish()
+                self.end(work)
+
+    def _let_go(self) -> None:
         for beating in list(self._beating):
             beating.retire()
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.store.async_store import AsyncSessionStore
+from holdfast.store.engine import Engine
 from holdfast.store.sync_store import SessionStore
 
 
@@ -20,6 +21,11 @@ def sync_face(store: SessionStore | AsyncSessionStore) -> SessionStore:
         return store
     engine = store._engine
     return SessionStore(engine, store.tenant, engine.sources, store._shell._timeout_s)
+
+
+def engine_of(store: SessionStore) -> Engine:
+    """Return what an open store's faces have in common."""
+    return store._engine
 
 
 def open_turn(store: SessionStore, session_id: str) -> str | None:

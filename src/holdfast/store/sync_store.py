@@ -527,7 +527,12 @@ class SessionStore:
         return self._shell.read(self._walking.verify, session_id)
 
     def close(self) -> None:
-        """Commit what is queued, then let go of the store. Closing twice is harmless."""
+        """Commit what is queued, then let go of the store. Closing twice is harmless.
+
+        Replies of agents that this process has begun in it are waited for; Ctrl-C stops them. On
+        the event loop that answers one, the synchronous face raises `NotSupported` instead, with
+        the code `would_block`, and stays open.
+        """
         self._shell.close()
 
     def __enter__(self) -> Self:
