@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import holdfast
 from holdfast.errors import Unavailable
 from holdfast.model.entry import TurnEntry, UsageEntry
+from holdfast.store.faces import async_face
 from tests.turns.judging import judge
 from tests.turns.stage import Stage
 from tests.turns.worker import SESSION
@@ -50,6 +52,22 @@ def test_closed_under_a_turn(url: str) -> None:
         assert judge(stage.entries()) == []
         reasons = [entry.reason for entry in stage.entries() if isinstance(entry, TurnEntry)]
         assert reasons == [None, "crashed"]
+
+
+def test_a_loop_closed_under_a_turn(url: str) -> None:
+    """A turn whose event loop was closed ends with its lease, and its text is kept."""
+    with Stage(url) as stage:
+        loop = asyncio.new_event_loop()
+
+        async def begin() -> None:
+            turn = async_face(stage.store).turn(SESSION, "a:0", ttl=0.3)
+            await turn.__aenter__()
+            await turn.write("shown")
+
+        loop.run_until_complete(begin())
+        loop.close()
+        with stage.store.turn(SESSION, "next", timeout=10) as turn:
+            assert [m["content"] for m in turn.history] == ["a:0", "shown", "next"]
 
 
 def test_many_turns(url: str) -> None:

@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Unpack, overload, runtime_checkable
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from holdfast.agents.answering import Answering
 from holdfast.agents.driving import Answer, Asking, Prompt, Stage, Wishes
 from holdfast.agents.events import ToolCall
@@ -244,14 +246,16 @@ class Agent:
         check_prompt(prompt)
         asking = Asking(session_id=self._session_id, prompt=prompt, user_id=self._user_id, **wishes)
 
-        async def work(stage: Stage) -> Answer:
+        async def work(stage: Stage, left_s: float) -> Answer:
             store = async_face(self._store)
             await begin_session(
                 store, self._session_id, agent_name=self._name, user_id=self._user_id
             )
-            return await self._answering.answer(store, asking, stage)
+            return await self._answering.answer(store, replace(asking, timeout=left_s), stage)
 
-        return Reply(self._store, self._session_id, work)
+        return Reply(
+            self._store, self._session_id, work, on_busy=asking.on_busy, timeout=asking.timeout
+        )
 
     def close(self) -> None:
         """Close the store, if the agent opened it; replies that are under way are waited for."""

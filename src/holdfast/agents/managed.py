@@ -252,13 +252,13 @@ class ManagedAgent:
         answering = self._answerer()
         asking = Asking(session_id=session_id, prompt=prompt, user_id=self._user_id, **wishes)
 
-        async def work(stage: Stage) -> Answer:
+        async def work(stage: Stage, left_s: float) -> Answer:
             store = async_face(self._store)
             await begin_session(store, session_id, **self._facts(config))
             self._begun.add(session_id)
-            return await answering.answer(store, asking, stage)
+            return await answering.answer(store, replace(asking, timeout=left_s), stage)
 
-        return Reply(self._store, session_id, work)
+        return Reply(self._store, session_id, work, on_busy=asking.on_busy, timeout=asking.timeout)
 
     def events(self, after: Place = None) -> Notices:
         """Return what happens in the session, of any process, and then each new thing; endless.

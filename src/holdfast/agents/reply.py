@@ -16,17 +16,18 @@ from typing import Any, TypeAlias
 from holdfast.agents.background import background
 from holdfast.agents.driving import Answer, Stage
 from holdfast.agents.events import Event, Text
-from holdfast.errors import NotSupported
+from holdfast.errors import NotSupported, SessionBusy
 from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.store.faces import engine_of
+from holdfast.store.opening import OnBusy, check_waiting
 from holdfast.store.sync_store import SessionStore
 
-Work: TypeAlias = Callable[[Stage], Coroutine[Any, Any, Answer]]
-"""Answers, and tells those who listen."""
+Work: TypeAlias = Callable[[Stage, float], Coroutine[Any, Any, Answer]]
+"""Answers, and tells those who listen; told how many seconds it may still wait for its turn."""
 
 
 _WAKE_S = 0.25
-"""Whoever waits in a thread looks that often whether there was a signal."""
+"""Whoever waits looks that often for what nobody tells: a signal, a loop that was closed."""
 
 _answering: ContextVar[Reply | None] = ContextVar("_answering", default=None)
 """The reply that the caller is a part of: a tool of its own may not wait for it."""
@@ -78,9 +79,19 @@ class Reply:
     gets the error if answering failed; so does whoever iterates, after what was shown before.
     """
 
-    def __init__(self, store: SessionStore, session_id: str, work: Work) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        session_id: str,
+        work: Work,
+        *,
+        on_busy: OnBusy = "wait",
+        timeout: float,
+    ) -> None:
         self._session_id = session_id
         self._work = work
+        self._on_busy = on_busy
+        self._timeout_s = timeout
         self._engine = engine_of(store)
         self._line = _line_for(store, session_id)
         self._before: Reply | None = None
@@ -285,23 +296,40 @@ class Reply:
             self._change_to(error=asyncio.CancelledError())
 
     async def _in_order(self) -> Answer:
-        before, self._before = self._before, None
         try:
-            if before is not None:
-                await before._begun()
+            left_s = await self._stand_in_line()
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
             return Answer(turn=None, status=TurnStatus.INTERRUPTED, text="")
-        return await self._work(Stage(self._hear, self._open, lambda: self._stopping))
+        return await self._work(Stage(self._hear, self._open, lambda: self._stopping), left_s)
 
-    async def _begun(self) -> None:
-        """Wait until the turn is open, or will not be."""
-        while True:
-            news = self._news()
-            if self._opened or self.done:
-                return
-            await news
+    async def _stand_in_line(self) -> float:
+        """Wait for the replies that were begun before; return how many seconds are left."""
+        if self._before is None:
+            return self._timeout_s
+        check_waiting(self._on_busy, self._timeout_s)
+        begun = time.monotonic()
+        deadline = begun if self._on_busy == "reject" else begun + self._timeout_s
+        while (before := self._before) is not None:
+            if not await before._begun(deadline):
+                raise SessionBusy(f"others stand in line for session {self._session_id!r}")
+            # Whoever left the line before its turn came leaves its place to those behind it.
+            self._before = None if before._opened else before._before
+        return max(0.0, begun + self._timeout_s - time.monotonic())
+
+    async def _begun(self, deadline: float) -> bool:
+        """Wait until the turn is open, or will not be; false if the deadline passed before."""
+        news = self._news()
+        while not (self._opened or self.done):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            # A loop that is closed under a reply tells nobody, so it is looked at.
+            heard, _ = await asyncio.wait([news], timeout=min(_WAKE_S, left))
+            if heard:
+                news = self._news()
+        return True
 
     def _open(self) -> None:
         self._opened = True

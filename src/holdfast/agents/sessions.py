@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from holdfast.agents.answering import Answering
 from holdfast.agents.approving import Decision, not_waiting, pending_calls
 from holdfast.agents.driving import Answer, Stage
@@ -59,10 +61,10 @@ def decided(
         session_id=session_id, turn=turn, call=call_id, approved=approved, reason=reason
     )
 
-    async def work(stage: Stage) -> Answer:
-        return await answering.decide(async_face(store), decision, stage)
+    async def work(stage: Stage, left_s: float) -> Answer:
+        return await answering.decide(async_face(store), replace(decision, timeout=left_s), stage)
 
-    return Reply(store, session_id, work).begin_anywhere()
+    return Reply(store, session_id, work, timeout=decision.timeout).begin_anywhere()
 
 
 def facts_of(store: SessionStore, info: SessionInfo) -> dict[str, Any]:

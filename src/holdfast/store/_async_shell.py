@@ -135,7 +135,8 @@ class AsyncShell:
             await self.wait_for_news(mark, min(left, LOOK_S))
 
     def attach(self, live: RunningTurn) -> None:
-        """Let the engine write what the turn streams, and keep its lease."""
+        """Let the engine write what the turn streams, and keep its lease, while its loop lives."""
+        live.stranded = asyncio.get_running_loop().is_closed
         self._engine.attach(live)
         self._engine.news.hear_stops(live.look)
 

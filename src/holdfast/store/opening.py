@@ -286,18 +286,24 @@ def ending(
     return TurnStatus.INTERRUPTED, {"reason": "cancelled"}
 
 
-def _check_options(options: TurnOptions) -> None:
-    if options.on_busy not in ON_BUSY:
+def check_waiting(on_busy: OnBusy, timeout_s: float) -> None:
+    """Refuse what does not say how to wait for a session that is busy."""
+    if on_busy not in ON_BUSY:
         raise InvalidArgument(
-            f"on_busy={options.on_busy!r} is unknown", hint=f"use one of {', '.join(ON_BUSY)}"
+            f"on_busy={on_busy!r} is unknown", hint=f"use one of {', '.join(ON_BUSY)}"
         )
-    for name, value, least in (
-        ("timeout", options.timeout_s, 0.0),
-        ("ttl", options.ttl_s, 0.001),
-        ("flush_interval", options.flush_interval_s, 0.001),
-    ):
-        if isinstance(value, bool) or not _is_at_least(value, least):
-            raise InvalidArgument(f"{name}={value!r} must be a number of seconds")
+    _check_seconds("timeout", timeout_s, 0.0)
+
+
+def _check_options(options: TurnOptions) -> None:
+    check_waiting(options.on_busy, options.timeout_s)
+    _check_seconds("ttl", options.ttl_s, 0.001)
+    _check_seconds("flush_interval", options.flush_interval_s, 0.001)
+
+
+def _check_seconds(name: str, value: object, least: float) -> None:
+    if isinstance(value, bool) or not _is_at_least(value, least):
+        raise InvalidArgument(f"{name}={value!r} must be a number of seconds")
 
 
 def _is_at_least(value: object, least: float) -> bool:

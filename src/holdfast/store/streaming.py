@@ -76,6 +76,7 @@ class RunningTurn:
         self.interrupted = threading.Event()
         self.fault: HoldfastError | None = None
         self.closed = False
+        self.stranded: Callable[[], bool] = lambda: False
         self._place = place
         self._ttl_s = ttl_s
         self._post = post
@@ -250,7 +251,9 @@ class RunningTurn:
             slot, self._slot = self._slot, now // self.interval_s
             if slot == self._slot or self.closed or self.fault is not None or self._posted:
                 return
-            if self._unwritten:
+            if self.stranded():  # it is left to its lease, as if the worker had died
+                self._abandon("its event loop")
+            elif self._unwritten:
                 self._flush()
                 self._heard = now
             elif now - self._heard >= self._ttl_s / 3:
@@ -279,18 +282,20 @@ class RunningTurn:
         """
         with self._change:
             self._change.wait_for(lambda: not self._posted, RETIRE_S)
-            if self.closed or self.fault is not None:
-                return
-            if self._unwritten:
-                self._flush()
-            self._fail(
-                Unavailable(
-                    f"the store was closed while turn {self.turn} was running",
-                    retryable=False,
-                    code="closed",
-                    hint="leave the turn first, then close the store",
-                )
+            if not self.closed and self.fault is None:
+                self._abandon("the store")
+
+    def _abandon(self, closed: str) -> None:
+        if self._unwritten:
+            self._flush()
+        self._fail(
+            Unavailable(
+                f"{closed} was closed while turn {self.turn} was running",
+                retryable=False,
+                code="closed",
+                hint=f"leave the turn first, then close {closed}",
             )
+        )
 
     def disown(self) -> None:
         """Leave the turn to the parent: this is a forked child. Whoever held a lock is not here."""
