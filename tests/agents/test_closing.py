@@ -15,7 +15,7 @@ from holdfast.agents import Agent, Reply
 from holdfast.errors import NotSupported
 from holdfast.rules.history import History
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
-from tests.agents.scene import MODEL, said
+from tests.agents.scene import MODEL, endings, said
 
 SESSION = "telegram:42"
 
@@ -145,3 +145,30 @@ def test_closing_on_the_loop_that_answers(store: holdfast.SessionStore) -> None:
 
 async def _read(reply: Reply) -> str:
     return await reply
+
+
+IN_THREAD = """
+import threading
+from holdfast.errors import Unavailable
+
+agent = Agent(runner=slow, session="s", store=path)
+
+def ask():
+    threading.main_thread().join()
+    try:
+        while True:
+            agent.start("Hi")
+    except Unavailable as error:
+        sys.stderr.write(error.code)
+"""
+
+
+@pytest.mark.parametrize("before", ["", "agent.start('Hi', stream=True)"], ids=["new", "used"])
+def test_asking_when_the_program_is_over(tmp_path: Path, before: str) -> None:
+    """A thread that asks once the main thread has ended is told to be joined."""
+    program = f"{SLOW}{IN_THREAD}{before}\nthreading.Thread(target=ask).start()\n"
+    path = str(tmp_path / "chats.db")
+    assert run_program(program, path) == "program_over"
+    with holdfast.connect(path) as store:
+        entries = store.read_entries("s") if store.session_exists("s") else []
+        assert all(turn == "completed" for turn in endings(entries))

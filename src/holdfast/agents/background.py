@@ -10,9 +10,11 @@ import asyncio
 import concurrent.futures.thread  # noqa: F401 - registers itself for the end: see below
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from holdfast.errors import Unavailable
 
 T = TypeVar("T")
 
@@ -22,12 +24,21 @@ class Background:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._under_way: set[Future[Any]] = set()
+        self._over = False
         self._thread = threading.Thread(target=self._run, name="holdfast-agents", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+    def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         """Run something on the loop; it is waited for when the process ends."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        with self._lock:
+            if self._over:
+                raise _program_over()
+            future = asyncio.run_coroutine_threadsafe(work(), self.loop)
+            self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
 
     def _run(self) -> None:
         while True:
@@ -39,14 +50,27 @@ class Background:
 
     def finish(self) -> None:
         """Wait for what is under way, then stop. Ctrl-C cancels it, and waits for that."""
-        ending = asyncio.run_coroutine_threadsafe(_others_done(), self.loop)
         try:
-            ending.result()
+            while not self._over:  # what is under way may begin more
+                asyncio.run_coroutine_threadsafe(_others_done(), self.loop).result()
+                with self._lock:
+                    self._over = not self._under_way
         except KeyboardInterrupt:
+            with self._lock:
+                self._over = True
             asyncio.run_coroutine_threadsafe(_cancel_others(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+def _program_over() -> Unavailable:
+    return Unavailable(
+        "nothing can be answered any more: the program's main thread has ended",
+        retryable=False,
+        code="program_over",
+        hint="let the main thread join the threads that ask",
+    )
 
 
 async def _others_done() -> None:
@@ -63,19 +87,28 @@ async def _cancel_others() -> None:
 
 _lock = threading.Lock()
 _background: Background | None = None
+_ended = False
 _of_parents: list[Background] = []
 
 
 def background() -> Background:
-    """Return the process's background loop; the first call starts it."""
+    """Return the process's background loop; the first call starts it.
+
+    Raises `Unavailable` once the program is over: Python starts no more threads then.
+    """
     global _background  # noqa: PLW0603 - one loop a process is what this function is for
     with _lock:
+        if _ended:
+            raise _program_over()
         if _background is None:
             _background = Background()
         return _background
 
 
 def _finish() -> None:
+    global _ended  # noqa: PLW0603 - a program ends once
+    with _lock:
+        _ended = _background is None
     if _background is not None:
         _background.finish()
 

@@ -109,7 +109,12 @@ class Reply:
         """Begin on the process's background loop."""
         behind = background()
         self._enter(behind.loop)
-        behind.submit(self._run()).add_done_callback(self._ended)
+        try:
+            future = behind.submit(self._run)
+        except BaseException as error:
+            self._change_to(error=error)
+            raise
+        future.add_done_callback(self._ended)
         return self
 
     def begin_here(self) -> Reply:
