@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.errors import HoldfastError, Unavailable
-from holdfast.model.entry import EntryKind, NewEntry
+from holdfast.errors import HoldfastError, InvalidMessage, Unavailable
+from holdfast.model.entry import EntryKind, NewEntry, TurnEntry
 from holdfast.model.turn import Held, Opened
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
@@ -21,7 +21,7 @@ from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.opening import TurnOptions, TurnRequest
 from holdfast.store.reading import Reading
-from holdfast.store.streaming import MAX_UNWRITTEN, RunningTurn
+from holdfast.store.streaming import MAX_TEXT_BYTES, MAX_UNWRITTEN, RunningTurn
 from holdfast.store.sync_store import SessionStore
 from holdfast.testing.conformance import Script
 from holdfast.testing.conformance.blocking import LoopThread, blocking
@@ -230,3 +230,36 @@ def test_an_interrupt_while_a_write_is_made(monkeypatch: pytest.MonkeyPatch) -> 
             turn.add_message("tool", "result", tool_call_id="c")
         assert [m["content"] for m in store.get_messages("s")] == ["Hello", "shown"]
         assert next(hits, None) is None
+
+
+@pytest.mark.parametrize("chunk", ["x" * 1_000_000, "\n" * 500_000, "é" * 500_000])
+def test_more_text_than_fits(chunk: str) -> None:
+    """Text beyond what fits into a message is refused, the turn fails, and what fits is kept."""
+    with holdfast.connect("memory://") as store:
+        with pytest.raises(InvalidMessage):
+            stream(store, chunk)
+        assert store.get_session("s").status == "idle"
+        kept = store.get_messages("s")[-1]
+        assert kept["content"] == 16 * chunk
+        assert kept["metadata"] == {"state": "interrupted"}
+        entry = store.read_entries("s")[-1]
+        assert isinstance(entry, TurnEntry)
+        assert entry.status == "failed"
+
+
+def stream(store: SessionStore, chunk: str) -> None:
+    """Stream more than 16 MB."""
+    with store.turn("s", "Go on") as turn:
+        for _ in range(17):
+            turn.write(chunk)
+
+
+def test_as_much_text_as_fits() -> None:
+    """What is just not refused is a whole message, and room comes back with the next one."""
+    with holdfast.connect("memory://") as store:
+        with store.turn("s", "Go on") as turn:
+            turn.write("x" * MAX_TEXT_BYTES)
+            turn.add_message("user", "More")
+            turn.write("x" * MAX_TEXT_BYTES)
+        sizes = [len(message["content"]) for message in store.get_messages("s")]
+        assert sizes == [5, MAX_TEXT_BYTES, 4, MAX_TEXT_BYTES]

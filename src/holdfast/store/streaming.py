@@ -12,7 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from holdfast.errors import Conflict, HoldfastError, LeaseLost, OutcomeUnknown, Unavailable
+from holdfast.errors import (
+    Conflict,
+    HoldfastError,
+    InvalidMessage,
+    LeaseLost,
+    OutcomeUnknown,
+    Unavailable,
+)
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import Message
 from holdfast.model.session import SessionRow
@@ -24,6 +31,9 @@ from holdfast.rules.partial import delta_entry, interrupted_message, turn_entry,
 
 FLUSH_CHARACTERS = 2 * 1024
 """So much unwritten text is written at once, without waiting for the next beat."""
+
+MAX_TEXT_BYTES = codec.MAX_MESSAGE_BYTES - 4 * 1024
+"""So much text, as JSON, fits into one message beside what else is kept of it."""
 
 MAX_UNWRITTEN = 1024 * 1024
 """Beyond so many characters `write` waits for the disk."""
@@ -53,6 +63,7 @@ class _Text(NamedTuple):
     rest: str
     messages: int
     usage: list[NewEntry]
+    size: int
 
 
 class RunningTurn:
@@ -90,6 +101,7 @@ class RunningTurn:
         self._posted = False
         self._unwritten: list[str] = []
         self._unwritten_length = 0
+        self._size = 0
         self._usage: list[NewEntry] = []
         self._usage_under_way: list[NewEntry] = []
         self._written = opened.commit.revision
@@ -110,11 +122,18 @@ class RunningTurn:
 
     def add_text(self, text: str) -> None:
         """Take a chunk."""
-        codec.encode(
-            text, "text"
-        )  # what cannot be stored is refused here, and not at the next beat
+        # What cannot be stored is refused here, and not at the next beat, or at the turn's end.
+        size = len(codec.encode(text, "text")) - len('""')
         with self._change:
             self.require_running()
+            if self._size + size > MAX_TEXT_BYTES:
+                raise InvalidMessage(
+                    f"the text of one message is more than {MAX_TEXT_BYTES:,} bytes",
+                    path="text",
+                    hint="add what there is with turn.add_message, then go on; this text was not "
+                    "taken",
+                )
+            self._size += size
             self._unwritten.append(text)
             self._unwritten_length += len(text)
             if self._unwritten_length >= FLUSH_CHARACTERS:
@@ -193,6 +212,7 @@ class RunningTurn:
                 self._call, self._flushed_length = self._before.call, self._before.flushed_length
                 self._flushed, self._unwritten = [self._before.flushed], [self._before.rest]
                 self._unwritten_length = len(self._before.rest)
+                self._size = self._before.size
                 self._usage = [*self._before.usage, *self._usage]
 
     def closing(self, status: TurnStatus, **facts: object) -> Write:
@@ -379,24 +399,30 @@ class RunningTurn:
         """Make a write, or none: where Ctrl-C comes in between, nothing was taken for it."""
         text = self._flushed, self._flushed_length, self._under_way
         rest = self._unwritten, self._unwritten_length, self._call
-        others = [*self.messages], self._usage, self._before, self.closed
+        others = [*self.messages], self._usage, self._before, self.closed, self._size
         try:
             yield
         except BaseException:
             if self._closing is None:
                 self._flushed, self._flushed_length, self._under_way = text
                 self._unwritten, self._unwritten_length, self._call = rest
-                self.messages, self._usage, self._before, self.closed = others
+                self.messages, self._usage, self._before, self.closed, self._size = others
             raise
 
     def _take_text(self) -> str:
         """Return the whole text since the last message, and begin the next one."""
         flushed, rest = "".join(self._flushed), "".join([self._under_way, *self._unwritten])
         self._before = _Text(
-            self._call, flushed, self._flushed_length, rest, len(self.messages), [*self._usage]
+            self._call,
+            flushed,
+            self._flushed_length,
+            rest,
+            len(self.messages),
+            [*self._usage],
+            self._size,
         )
         self._flushed, self._unwritten = [], []
-        self._flushed_length = self._unwritten_length = 0
+        self._flushed_length = self._unwritten_length = self._size = 0
         self._under_way = ""
         self._call += 1
         return flushed + rest

@@ -125,7 +125,8 @@ class Turn:
 
         Returns at once, unless more than 1 MiB waits for the disk already; if that does not change
         in the store's `timeout`, raises `Unavailable`, and the text was not taken. Raises
-        `LeaseLost` when another worker has taken the turn over.
+        `LeaseLost` when another worker has taken the turn over, and `InvalidMessage` where the text
+        since the last whole message would no longer fit into one: then it was not taken.
         """
         if not isinstance(text, str):
             raise InvalidMessage(f"streamed text must be text, not {type(text).__name__}")
