@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
-from tests.agents.scene import MODEL, endings, pydantic_agent, said, shown
+from tests.agents.scene import MODEL, PATIENCE_S, endings, pydantic_agent, said, shown
 
 SESSION = "telegram:42"
 
@@ -225,6 +226,36 @@ def test_an_interrupt_stops_a_tool() -> None:
             assert [m["role"] for m in history] == ["user", "assistant", "tool"]
             assert "may or may not" in history[-1]["content"]
             assert (await store.stats(SESSION)).usage.unknown == 0
+
+    asyncio.run(run())
+
+
+def test_an_interrupt_leaves_a_tool_that_blocks() -> None:
+    """The turn ends while a tool still blocks its thread, and its call is left without a result."""
+
+    async def run() -> None:
+        async with holdfast.connect_async("memory://") as store:
+            called, released, ended = threading.Event(), threading.Event(), threading.Event()
+
+            def block() -> str:
+                """Block."""
+                called.set()
+                released.wait(PATIENCE_S)
+                ended.set()
+                return "done"
+
+            with FakeOpenAI([Scripted(calls=(FakeCall("block"),))]) as fake:
+                answering = asyncio.create_task(ask(store, pydantic_agent(fake, [block])))
+                assert await asyncio.to_thread(called.wait, PATIENCE_S)
+                assert await store.interrupt(SESSION)
+                answer, _ = await answering
+            assert not ended.is_set()
+            assert answer.status is TurnStatus.INTERRUPTED
+            released.set()
+            assert await asyncio.to_thread(ended.wait, PATIENCE_S)
+            assert [m["role"] for m in await store.get_messages(SESSION)] == ["user", "assistant"]
+            history = await store.get_chat_history(SESSION)
+            assert "may or may not" in history[-1]["content"]
 
     asyncio.run(run())
 
