@@ -210,7 +210,8 @@ class Agent:
     ) -> Any:
         """Do what `start` does, on the caller's event loop; read the `Reply` with `async for`.
 
-        Cancelling the caller stops the answer, and keeps what was said.
+        Cancelling the caller stops the answer, and keeps what was said. So does the end of the loop
+        with a `Reply` that is under way: await it before.
         """
         reply = self._reply_to(prompt, **wishes)
         return reply.begin_here() if stream else await reply.go_through()

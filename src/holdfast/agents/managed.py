@@ -240,7 +240,7 @@ class ManagedAgent:
         """Answer a prompt, and yield the text as it comes.
 
         The answer does not wait for its reader, and is finished and stored without one: leaving the
-        loop stops nothing; `interrupt` does.
+        loop stops nothing; `interrupt` does, and so does the end of the event loop.
         """
         async for piece in self.reply_to(prompt, **wishes).begin_here():
             yield piece
