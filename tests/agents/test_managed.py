@@ -478,7 +478,7 @@ def test_what_is_not_done_is_refused(make: Any, complaint: str) -> None:
         make()
 
 
-@pytest.mark.parametrize("most", [0, 3])
+@pytest.mark.parametrize("most", [1, 3])
 def test_max_turns_limits_the_calls(store: holdfast.SessionStore, most: int) -> None:
     """A model that only calls tools is stopped, the caller is told, and usage is what was made."""
 
