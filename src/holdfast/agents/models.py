@@ -123,11 +123,6 @@ def _installing(error: ImportError, model: str | Model | None) -> str:
     return f"install what this provider needs: pip install 'pydantic-ai-slim[{provider}]'"
 
 
-def model_name(character: Character) -> str | None:
-    """Return how the model is called, where that is a name that can be kept."""
-    return character.model if isinstance(character.model, str) else None
-
-
 def _default_model() -> str:
     for variable, model in DEFAULTS.items():
         if os.environ.get(variable):
