@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, repeat
 from operator import contains
-from typing import Any, TypedDict, TypeGuard, cast
+from typing import Any, TypeAlias, TypedDict, TypeGuard, cast
 from zlib import crc32
 
 import msgspec
@@ -51,6 +51,9 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _whole = msgspec.json.Decoder(dict[str, Any])
 _provider = msgspec.json.Decoder(_ProviderForm)
 _named = msgspec.json.Decoder(_Named)
+
+PayloadRow: TypeAlias = tuple[int, bytes, int]
+"""An entry's revision, payload and checksum."""
 
 Stamp = tuple[Callable[[], str], str]
 """Gives a message its id, and says when it was added (ISO 8601, UTC)."""
@@ -236,13 +239,11 @@ def canonical(value: object) -> bytes:
     return _encode_sorted(value)
 
 
-def joined(
-    session_id: str, rows: Iterable[tuple[int, bytes, int]], base: int
-) -> tuple[int, tuple[bytes, ...]]:
+def joined(session_id: str, rows: Iterable[PayloadRow], base: int) -> tuple[int, tuple[bytes, ...]]:
     """Return the last revision of entries, or `base`, and their payloads, which are as written.
 
-    Rows are revision, payload and checksum. They are taken a slice at a time, and joined, so that
-    what each of them took is used again for the next, and is still in the processor's cache.
+    They are taken a slice at a time, and joined, so that what each of them took is used again for
+    the next, and is still in the processor's cache.
     """
     rows = iter(rows)
     found: list[bytes] = []

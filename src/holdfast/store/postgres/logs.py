@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -12,6 +12,7 @@ from holdfast.model.entry import LogRow
 from holdfast.model.session import SessionRow
 from holdfast.model.stats import Stats
 from holdfast.model.write import KeyRow
+from holdfast.rules.codec import PayloadRow
 from holdfast.rules.totals import usage_totals
 from holdfast.store.backend import LogRead
 from holdfast.store.postgres.readers import Snapshot
@@ -19,16 +20,13 @@ from holdfast.store.postgres.sharding import shard_of
 
 FIRST_SLICE = 64
 
-_Row: TypeAlias = tuple[int, bytes, int]
-"""A message entry's revision, payload and checksum."""
-
 
 class Extract(NamedTuple):
     """The message entries of a history, or of its end, and the revision that they lie above."""
 
     session: SessionRow
     base: int
-    rows: Sequence[_Row]
+    rows: Sequence[PayloadRow]
     complete: bool
 
 
@@ -154,10 +152,10 @@ def _generation(snapshot: Snapshot, found: SessionRow, at: int) -> tuple[int, in
 
 def _last(
     snapshot: Snapshot, found: SessionRow, bounds: tuple[int, int], last: int
-) -> tuple[list[_Row], bool]:
+) -> tuple[list[PayloadRow], bool]:
     """Return the entries that hold the last messages, and whether they reach the beginning."""
     base, upper = bounds
-    entries: list[_Row] = []
+    entries: list[PayloadRow] = []
     held, first, size = 0, 0, min(last, FIRST_SLICE)
     while True:
         asked = snapshot.ask("history_backwards", _shard(found), base, upper, size)

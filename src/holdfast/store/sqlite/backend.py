@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
 
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Search
@@ -34,9 +33,6 @@ from holdfast.store.sqlite.writer import Writer
 
 _TOP = (1 << 63) - 1
 FORK_WAIT_S = 5.0
-
-_Row: TypeAlias = tuple[int, bytes, int]
-"""A message entry's revision, payload and checksum."""
 
 
 class SqliteBackend:
@@ -132,7 +128,9 @@ class SqliteBackend:
                 base, upper = session.base, session.revision
             else:
                 base, upper = _generation(connection, session, at)
-            rows: Iterable[_Row] = connection.execute(queries()["history"], (base, upper))
+            rows: Iterable[codec.PayloadRow] = connection.execute(
+                queries()["history"], (base, upper)
+            )
             complete = True
             if last is not None:
                 # Of none at all there is still a revision: that of the last one left out.
@@ -323,9 +321,9 @@ def _generation(connection: sqlite3.Connection, session: SessionRow, at: int) ->
 
 def _last(
     connection: sqlite3.Connection, bounds: tuple[int, int], last: int
-) -> tuple[list[_Row], bool]:
+) -> tuple[list[codec.PayloadRow], bool]:
     """Return the entries that hold the last messages, and whether they reach the beginning."""
-    rows: list[_Row] = []
+    rows: list[codec.PayloadRow] = []
     first = end = 0
     for revision, first, payload, checksum in connection.execute(
         queries()["history_backwards"], bounds
