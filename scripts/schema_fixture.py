@@ -6,6 +6,7 @@ beside it, as JSON, what was read from it then. One that is there is never made 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import sqlite3
@@ -29,6 +30,7 @@ def main() -> int:
         _fill(store)
     with holdfast.connect(draft, sources=_scripted(), tenant="other") as store:
         store.add_user_message("ada", "In another tenant")
+    asyncio.run(_fill_at_once(draft))
     with sqlite3.connect(draft) as connection:
         connection.execute("VACUUM")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -98,6 +100,13 @@ def _fill(store: holdfast.SessionStore) -> None:
     store.delete_session("gone")
     store.add_user_message("gone", "made again")
     store.search("hello")  # which fills the search index
+
+
+async def _fill_at_once(draft: Path) -> None:
+    # Last, so that these are not put in their place by a write that comes after them.
+    async with holdfast.connect_async(draft, sources=_scripted()) as store:
+        names = (f"together-{number}" for number in range(8))
+        await asyncio.gather(*(store.add_user_message(name, "All at once") for name in names))
 
 
 def _scripted() -> Sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from holdfast.model.entry import LogRow
@@ -128,8 +129,9 @@ class SqliteBackend:
                 base, upper = session.base, session.revision
             else:
                 base, upper = _generation(connection, session, at)
-            rows: Iterable[codec.PayloadRow] = connection.execute(
-                queries()["history"], (base, upper)
+            rows: Iterable[codec.PayloadRow] = chain(
+                connection.execute(queries()["history"], (base, upper)),
+                connection.execute(queries()["arrived"], (base, upper)),
             )
             complete = True
             if last is not None:
@@ -240,9 +242,11 @@ class SqliteBackend:
                 queries()["count_sessions"], place
             ).fetchone()
             entries, resets = connection.execute(queries()["count_messages"], place).fetchone()
+            (arrived,) = connection.execute(queries()["count_arrived"], place).fetchone()
             (activity,) = connection.execute(queries()["count_activity"], place).fetchone()
             usage = usage_totals(map(LogRow._make, connection.execute(queries()["usages"], place)))
-        return Stats(sessions, messages, entries + activity, resets + firsts, self._size(), usage)
+        entries += arrived + activity
+        return Stats(sessions, messages, entries, resets + firsts, self._size(), usage)
 
     def lacking(self, tenant: str) -> int:
         """Return about how many entries the search index lacks."""
@@ -325,8 +329,9 @@ def _last(
     """Return the entries that hold the last messages, and whether they reach the beginning."""
     rows: list[codec.PayloadRow] = []
     first = end = 0
-    for revision, first, payload, checksum in connection.execute(
-        queries()["history_backwards"], bounds
+    for revision, first, payload, checksum in chain(
+        connection.execute(queries()["arrived_backwards"], bounds),
+        connection.execute(queries()["history_backwards"], bounds),
     ):
         end = end or first + payload.count(b"\n") + 1
         rows.append((revision, payload, checksum))
@@ -336,7 +341,8 @@ def _last(
 
 
 def _log(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[LogRow]:
-    found = connection.execute(queries()["log"], (after, until, after, until, limit))
+    extent = (after, until)
+    found = connection.execute(queries()["log"], (*extent * 3, limit))
     return [LogRow._make(row) for row in found]
 
 

@@ -48,6 +48,20 @@ UPDATE sessions
 INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
 VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?);
 
+-- insert_arrivals: Message entries of many sessions, in the order in which they came.
+INSERT INTO arrivals (revision, kind, ordinal, turn, attempt, at, payload, crc)
+VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?);
+
+-- count_arrivals: How many there are: they go all together, and then are counted from one again.
+SELECT coalesce(max(rowid), 0) FROM arrivals;
+
+-- settle_arrivals: With the next: all of them into their sessions' ranges.
+INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
+SELECT revision, kind, ordinal, turn, attempt, at, payload, crc FROM arrivals ORDER BY revision;
+
+-- empty_arrivals: See above.
+DELETE FROM arrivals;
+
 -- insert_activity: All other entries; they take the same values as a message entry.
 INSERT INTO activity (revision, kind, turn, attempt, at, payload, crc)
 SELECT column1, column2, column4, column5, column6, CAST(column7 AS TEXT), column8
@@ -86,17 +100,28 @@ SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
 SELECT revision, CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision;
 
--- history_backwards: The same, newest first; the reader stops when it has enough.
+-- arrived: Those of them that are not in their place yet; all others are older.
+SELECT revision, CAST(payload AS BLOB), crc
+  FROM arrivals WHERE revision > ? AND revision <= ? ORDER BY revision;
+
+-- history_backwards: The message entries of a generation, newest first, until there are enough.
 SELECT revision, ordinal, CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision DESC;
+
+-- arrived_backwards: Those of them that are not in their place yet; all others are older.
+SELECT revision, ordinal, CAST(payload AS BLOB), crc
+  FROM arrivals WHERE revision > ? AND revision <= ? ORDER BY revision DESC;
 
 -- resets_until: The last two resets at or before a revision; one may be the commit it lies in.
 SELECT revision, ordinal FROM messages
  WHERE revision > ? AND revision <= ? AND kind = 'reset' ORDER BY revision DESC LIMIT 2;
 
--- log: The entries above a revision of both ranges, in order.
+-- log: The entries above a revision of both ranges and of the arrivals, in order.
 SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ?
+UNION ALL
+SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
+  FROM arrivals WHERE revision > ? AND revision <= ?
 UNION ALL
 SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM activity WHERE revision > ? AND revision <= ?
@@ -146,6 +171,11 @@ SELECT count(*), coalesce(sum(message_count), 0), coalesce(sum(floor = pk << 32)
 -- count_messages: How many message entries and resets a tenant has.
 SELECT count(*), coalesce(sum(m.kind = 'reset'), 0)
   FROM sessions s JOIN messages m ON m.revision BETWEEN s.pk << 32 AND s.revision
+ WHERE s.tenant = ? AND (? IS NULL OR s.id = ?);
+
+-- count_arrived: How many message entries of a tenant are not in their place yet.
+SELECT count(*)
+  FROM arrivals a JOIN sessions s ON s.pk = a.revision >> 32
  WHERE s.tenant = ? AND (? IS NULL OR s.id = ?);
 
 -- count_activity: How many other entries a tenant has.
@@ -219,6 +249,11 @@ SELECT m.revision, m.ordinal, m.at, CAST(m.payload AS BLOB), m.crc
 SELECT revision, ordinal, at, CAST(payload AS BLOB), crc
   FROM messages
  WHERE revision > ? AND revision <= ? AND kind = 'message' ORDER BY revision LIMIT ?;
+
+-- arrived_entries: The same of those that are not in their place yet; all others are older.
+SELECT revision, ordinal, at, CAST(payload AS BLOB), crc
+  FROM arrivals
+ WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT ?;
 
 -- indexed_until: Up to which revision a session is in the index.
 SELECT revision FROM searched_sessions WHERE session = ?;

@@ -7,6 +7,7 @@ are just then with writing and indexing; and a store whose index cannot be fille
 from __future__ import annotations
 
 import sqlite3
+from itertools import chain
 
 from holdfast.model.search import Found, Phrase, Said, Search
 from holdfast.model.session import REVISION_BITS
@@ -63,8 +64,9 @@ def _scan(connection: sqlite3.Connection, name: str, wanted: Search) -> Scan:
     scan = Scan(wanted.query)
     for session in _stale(connection, name, wanted.tenant, wanted.user_id):
         bounds = (session.after, session.history_revision, _UNLIMITED)
-        for revision, _, at, payload, checksum in connection.execute(
-            queries()["unindexed_entries"], bounds
+        for revision, _, at, payload, checksum in chain(
+            connection.execute(queries()["unindexed_entries"], bounds),
+            connection.execute(queries()["arrived_entries"], bounds),
         ):
             for index, said in enumerate(said_in(payload, checksum) or ()):
                 scan.look(Found(session.id, revision, index, at, said))

@@ -26,7 +26,8 @@ from holdfast.rules.committing import decide
 from holdfast.rules.decision import Decision, rank_after
 from holdfast.store.backend import Outcome
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite import faults
+from holdfast.store.sqlite import arrivals, faults
+from holdfast.store.sqlite.arrivals import Arrivals
 from holdfast.store.sqlite.connections import Database
 from holdfast.store.sqlite.indexing import Index, IndexUseless, tidy
 from holdfast.store.sqlite.queries import queries, run_bulk
@@ -62,6 +63,8 @@ class Writer:
         self._ranks: dict[str, int] = {}
         self._data_version = -1
         self.connection = database.writer()
+        self._arrived = 0
+        self._knows_arrivals = arrivals.may_be_used(self.connection)
         self._erasure_due = self._is_erasure_due()
         self._erase_again_at = 0.0
         self.met_others = False  # whether somebody committed since the last time, or does just now
@@ -78,6 +81,7 @@ class Writer:
             if self.met_others or len(self._cache) > MAX_CACHED:
                 self._cache.clear()
                 self._ranks.clear()
+                self._arrived = arrivals.count(self.connection)
                 self._erasure_due = self._is_erasure_due()
                 self._data_version = version
         except BaseException as error:
@@ -99,7 +103,8 @@ class Writer:
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes in the transaction that `begin` opened, and commit it."""
-        batch = _Batch(self.connection, self._cache, self._ranks, self._sources.now_ms())
+        arrived = Arrivals(self.connection, self._arrived, known=self._knows_arrivals)
+        batch = _Batch(self.connection, self._cache, self._ranks, arrived, self._sources.now_ms())
         try:
             outcomes = batch.do_all(writes)
         except BaseException as error:
@@ -162,6 +167,7 @@ class Writer:
             raise faults.unknown_outcome(error, self._database.location) from error
         self._cache.update(batch.sessions)
         self._ranks.update(batch.ranks)
+        self._arrived = batch.arrivals.count
         for place in batch.deleted:
             self._cache.pop(place, None)
         self._data_version = version
@@ -238,11 +244,13 @@ class _Batch:
         connection: sqlite3.Connection,
         known: dict[Place, SessionRow],
         known_ranks: dict[str, int],
+        arrivals: Arrivals,
         now: int,
     ) -> None:
         self.sessions: dict[Place, SessionRow] = {}
         self.ranks: dict[str, int] = {}
         self.deleted: set[Place] = set()
+        self.arrivals = arrivals
         self.leaves_traces = False
         self._connection = connection
         self._known = known
@@ -265,7 +273,7 @@ class _Batch:
     def do(self, write: Write) -> Outcome:
         """Decide one write; what it adds is written with the whole batch."""
         if write.kind is WriteKind.INDEX:
-            self.flush()
+            self._settle()
             return Index(self._connection).fill(write.tenant)
         place = (write.tenant, write.session_id)
         session = self._session(place)
@@ -319,16 +327,18 @@ class _Batch:
 
     def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the message entries above a revision, the batch's own included."""
+        self._settle()
         return self._rows("messages_after", revision, session.revision)
 
     def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the reset entries above a revision, the batch's own included."""
+        self._settle()
         return self._rows("resets_after", revision, session.revision)
 
     def flush(self) -> None:
         """Write everything that was decided so far."""
         if self._messages:
-            run_bulk(self._connection, "insert_messages", self._messages)
+            self.arrivals.add(self._messages, len(self._changed) + len(self._moved))
         if self._activity:
             run_bulk(self._connection, "insert_activity", self._activity)
         if self._keys:
@@ -342,6 +352,11 @@ class _Batch:
         self._move(list(self._moved.values()))
         self._messages, self._activity = [], []
         self._keys, self._changed, self._moved = {}, {}, {}
+
+    def _settle(self) -> None:
+        """Write everything that was decided so far, and have all messages in their place."""
+        self.flush()
+        self.arrivals.settle()
 
     def _move(self, rows: list[SessionRow]) -> None:
         """Write the rows of sessions whose log grew, and nothing else of them changed."""
@@ -368,7 +383,7 @@ class _Batch:
     def entries_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return all entries above a revision, the batch's own included."""
         extent = (revision, session.revision)
-        return self._rows("log", *extent, *extent, -1)
+        return self._rows("log", *extent * 3, -1)
 
     def _rows(self, name: str, *values: object) -> list[LogRow]:
         self.flush()
@@ -411,7 +426,7 @@ class _Batch:
     def _delete(self, place: Place, session: SessionRow | None) -> Deletion:
         if session is None:
             return Deletion(existed=False, erasure="none")
-        self.flush()
+        self._settle()
         Index(self._connection).take_out(session.tenant, session.pk)
         for table in ("messages", "activity"):
             extent = (session.start, session.revision)
@@ -425,7 +440,7 @@ class _Batch:
 
     def _purge(self, session: SessionRow) -> None:
         """Remove what lies below a session's new floor."""
-        self.flush()
+        self._settle()
         extent = (session.start, session.floor - 1)
         Index(self._connection).take_out(session.tenant, session.pk, session.floor - 1)
         self._connection.execute(self._queries["delete_messages"], extent)

@@ -1,0 +1,257 @@
+"""Messages of many sessions wait together for their place, and nobody can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import holdfast
+from holdfast import SessionStore
+from holdfast.errors import Unavailable
+from holdfast.store.backend import Backend
+from holdfast.store.sources import Sources
+from holdfast.store.sqlite import arrivals, migrations
+from holdfast.store.sqlite.queries import bulk
+from holdfast.store.urls import backend_for
+from holdfast.testing import conformance
+from tests.store.opening import FailingConnection, failing_connection, sqlite_store
+
+NAMES = [f"session-{number}" for number in range(8)]
+
+
+@pytest.fixture
+def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[conformance.Subject]:
+    """Synchronous stores on a file in which every message is an arrival first."""
+    monkeypatch.setattr(arrivals, "FEWEST_SESSIONS", 1)
+    monkeypatch.setattr(arrivals, "MOST_ENTRIES", 3)
+
+    def opened(sources: Sources) -> Backend:
+        path = str(tmp_path / "conformance.db")
+        return backend_for(path, durability="full", timeout_s=30, sources=sources)
+
+    with conformance.Subject(opened, "sync") as subject:
+        yield subject
+
+
+for _promises in conformance.SUITE:
+    _name = f"Test{_promises.__name__}"
+    globals()[_name] = type(_name, (_promises,), {"__doc__": _promises.__doc__})
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every message is an arrival, and none is put in its place for being one too many."""
+    monkeypatch.setattr(arrivals, "FEWEST_SESSIONS", 1)
+
+
+def places(path: Path) -> tuple[int, int]:
+    """How many entries are in their place, and how many have arrived."""
+    with closing(sqlite3.connect(path)) as connection:
+        (placed,) = connection.execute("SELECT count(*) FROM messages").fetchone()
+        (arrived,) = connection.execute("SELECT count(*) FROM arrivals").fetchone()
+    return placed, arrived
+
+
+def empty_log(path: Path) -> None:
+    """Fold the write-ahead log into the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def log_size(path: Path) -> int:
+    """The bytes of the write-ahead log."""
+    return Path(f"{path}-wal").stat().st_size
+
+
+def texts(store: SessionStore, session_id: str, last: int | None = None) -> list[object]:
+    """What a session's messages say, all or the last."""
+    return [message["content"] for message in store.get_chat_history(session_id, last)]
+
+
+def test_a_batch_of_many_sessions_changes_few_pages(path: Path) -> None:
+    """Turns of 64 sessions at once write less than half a page each, and are all there."""
+    turn = [{"role": "user", "content": "x" * 350}, {"role": "assistant", "content": "y" * 350}]
+
+    async def talk() -> int:
+        async with holdfast.connect_async(path) as store:
+            for _ in range(4):
+                await asyncio.gather(*(store.add_messages(f"s{n}", turn) for n in range(64)))
+            empty_log(path)
+            await asyncio.gather(*(store.add_messages(f"s{n}", turn) for n in range(64)))
+            return log_size(path)
+
+    written = asyncio.run(talk())
+    assert places(path)[1] > 0
+    assert written < 64 * 4096 / 2
+    with holdfast.connect(path) as store:
+        assert all(store.get_session(f"s{n}").message_count == 10 for n in range(64))
+        assert store.verify()
+
+
+def test_few_sessions_are_put_in_their_place(path: Path) -> None:
+    """What a caller writes alone stands in its place at once, after all that came before it."""
+
+    async def talk() -> None:
+        async with holdfast.connect_async(path) as store:
+            await asyncio.gather(*(store.add_user_message(name, "many") for name in NAMES))
+
+    asyncio.run(talk())
+    assert places(path)[1] > 0
+    with holdfast.connect(path) as store:
+        store.add_user_message(NAMES[0], "alone")
+        assert places(path) == (len(NAMES) + 1, 0)
+        assert texts(store, NAMES[0]) == ["many", "alone"]
+
+
+def test_large_messages_are_put_in_their_place(path: Path, always: None) -> None:
+    """A message that fills pages of its own is not written twice."""
+    with holdfast.connect(path) as store:
+        store.add_user_message("small", "x")
+        assert places(path) == (0, 1)
+        store.add_user_message("large", "x" * arrivals.LARGE_BYTES)
+    assert places(path) == (2, 0)
+
+
+def test_there_are_never_many(path: Path, always: None) -> None:
+    """However many arrive, no more than a few hundred wait for their place."""
+    with holdfast.connect(path, durability="relaxed") as store:
+        for number in range(arrivals.MOST_ENTRIES + 10):
+            store.add_user_message(f"s{number % 40}", f"{number}")
+        assert places(path) == (arrivals.MOST_ENTRIES + 1, 9)
+        assert texts(store, "s3")[-1] == f"{arrivals.MOST_ENTRIES // 40 * 40 + 3}"
+        assert store.verify()
+
+
+def test_reads_take_both(path: Path, always: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories of any extent and revision hold what is in its place and then what arrived."""
+    with holdfast.connect(path) as store:
+        said = [f"{number}" for number in range(6)]
+        commits = [store.add_user_message("s", text) for text in said[:3]]
+        with monkeypatch.context() as patch:
+            patch.setattr(arrivals, "FEWEST_SESSIONS", 100)
+            commits.append(store.add_user_message("s", said[3]))
+        commits += [store.add_user_message("s", text) for text in said[4:]]
+        assert places(path) == (4, 2)
+        for count, commit in enumerate(commits, 1):
+            at = store.get_chat_history("s", at=commit.revision)
+            assert [message["content"] for message in at] == said[:count]
+            assert at.revision == commit.history_revision
+            assert texts(store, "s", count) == said[-count:]
+        revisions = [entry.revision for entry in store.read_entries("s")]
+        assert revisions == sorted(revisions)
+        assert [
+            entry.revision for entry in store.read_entries("s", revisions[1], limit=3)
+        ] == revisions[2:5]
+        assert store.stats().entries == 6
+        assert len(store.search("5")) == 1
+        assert store.verify()
+
+
+def test_processes_know_of_each_others(path: Path, always: None) -> None:
+    """Whatever one process has left to be put in place is put there by whoever comes next."""
+    with holdfast.connect(path) as one, holdfast.connect(path) as other:
+        for number, store in enumerate(itertools.islice(itertools.cycle((one, other)), 20)):
+            store.add_user_message("s", f"{number}")
+        assert places(path) == (0, 20)
+        other.rewind_session("s", -1)
+        assert places(path)[1] == 0
+        one.add_user_message("s", "after")
+        assert other.get_chat_history("s") == one.get_chat_history("s")
+        assert one.verify()
+
+
+@pytest.mark.parametrize("name", ["insert_arrivals", "settle_arrivals", "empty_arrivals"])
+def test_a_failure_forgets_nothing(path: Path, always: None, name: str) -> None:
+    """A batch that fails anywhere leaves what had arrived, and the next finds it."""
+    with sqlite_store(path, failing_connection) as store:
+        store.add_user_message("s", "before")
+        FailingConnection.fail_on = bulk(name, 1)
+        change: Callable[[], object] = partial(store.add_user_message, "s", "lost")
+        if name != "insert_arrivals":
+            change = partial(store.clear_session, "s")
+        with pytest.raises(Unavailable):
+            change()
+        assert texts(store, "s") == ["before"]
+        assert places(path) == (0, 1)
+        store.add_user_message("s", "after")
+        assert texts(store, "s") == ["before", "after"]
+        store.clear_session("s")
+        assert texts(store, "s") == []
+        assert places(path) == (3, 0)
+
+
+def test_what_is_deleted_leaves_no_trace(path: Path, always: None) -> None:
+    """A session whose messages had only arrived is erased like any other."""
+    with holdfast.connect(path) as store:
+        store.add_user_message("kept", "Pianola")
+        store.add_user_message("gone", "Jukebox")
+        assert store.delete_session("gone").erasure == "done"
+        for suffix in ("", "-wal", "-shm"):
+            assert b"Jukebox" not in Path(f"{path}{suffix}").read_bytes()
+        assert texts(store, "kept") == ["Pianola"]
+
+
+def test_old_code_may_be_at_work(tmp_path: Path, always: None) -> None:
+    """In a store that is only prepared for this schema nothing arrives: old code may read it."""
+    path = tmp_path / "old.db"
+    path.write_bytes((Path(__file__).parents[1] / "fixtures" / "schema_004.db").read_bytes())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        migrations.migrate(connection, before_only=True)
+        connection.execute("COMMIT")
+    with holdfast.connect(path, migrate=False) as store:
+        store.add_user_message("ada", "Hello")
+        assert places(path)[1] == 0
+
+
+WORKER = """
+import asyncio, sys, holdfast
+async def main(path, name, count):
+    async with holdfast.connect_async(path) as store:
+        async def talk(session_id):
+            for number in range(count):
+                await store.add_user_message(session_id, f"{name} {number}")
+                print(session_id, number, flush=True)
+        await asyncio.gather(*(talk(f"s{n}") for n in range(24)))
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def test_killed_among_many(path: Path) -> None:
+    """Of busy processes that share sessions one is killed: all that was acknowledged is there."""
+    holdfast.connect(path).close()
+    workers = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(path), name, "40"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("killed", "left", "right")
+    }
+    acknowledged: dict[str, list[str]] = {}
+    killed = workers["killed"]
+    assert killed.stdout is not None
+    early = list(itertools.islice(killed.stdout, 200))
+    killed.kill()
+    for name, worker in workers.items():
+        out, _ = worker.communicate(timeout=120)
+        acknowledged[name] = (early if name == "killed" else []) + out.splitlines()
+    assert [worker.returncode for worker in workers.values()] == [-9, 0, 0]
+    with holdfast.connect(path) as store:
+        assert store.verify()
+        found = {f"s{n}": texts(store, f"s{n}") for n in range(24)}
+    for name, lines in acknowledged.items():
+        for session_id, stored in found.items():
+            own = [text for text in stored if str(text).startswith(f"{name} ")]
+            assert own == [f"{name} {number}" for number in range(len(own))]
+            said = sum(line.split()[0] == session_id for line in lines if line.count(" ") == 1)
+            assert said <= len(own) <= said + 1
