@@ -58,6 +58,11 @@ class LogRow(NamedTuple):
     payload: bytes
     checksum: int
 
+    @property
+    def message_count(self) -> int:
+        """How many messages a message entry holds: one a line."""
+        return self.payload.count(b"\n") + 1
+
 
 class MessageEntry(Struct, frozen=True):
     """Messages that were added by one commit, or carried over by a rewrite."""

@@ -53,9 +53,9 @@ class Change:
         for new in entries:
             self.add(new)
         for row in later:
-            count = row.payload.count(b"\n") + 1
+            held = row.message_count
             self.add(
-                NewEntry(EntryKind.MESSAGE, row.payload, row.checksum, count, row.turn, row.attempt)
+                NewEntry(EntryKind.MESSAGE, row.payload, row.checksum, held, row.turn, row.attempt)
             )
 
     def session(self) -> SessionRow:

@@ -107,7 +107,7 @@ def _decide_change(write: Write, session: SessionRow, now: int, log: Log) -> Dec
             change.add(new)
     else:
         later = _later(write, write.reset, session, log)
-        kept = sum(row.payload.count(b"\n") + 1 for row in later)
+        kept = sum(row.message_count for row in later)
         removed = session.message_count - kept - _repeated(write, write.reset, session)
         change.reset(write.reset, write.entries, later)
     after = change.session()

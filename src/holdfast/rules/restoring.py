@@ -60,7 +60,7 @@ def replayed(session: SessionRow, restored: Restored, rows: Iterable[LogRow]) ->
         updated = max(updated, row.at)
         if row.kind == EntryKind.MESSAGE:
             history_revision = row.revision
-            message_count = row.ordinal + row.payload.count(b"\n") + 1
+            message_count = row.ordinal + row.message_count
         elif row.kind == EntryKind.RESET:
             base = history_revision = row.revision
             message_count = 0

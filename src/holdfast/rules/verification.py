@@ -146,7 +146,7 @@ class SessionCheck:
         if row.kind == EntryKind.RESET:
             self._reset_row(row)
         elif row.kind == EntryKind.MESSAGE:
-            self._message_row(row, row.payload.count(b"\n") + 1 if row.payload else 1)
+            self._message_row(row, row.message_count if row.payload else 1)
 
     def _problem(self, revision: int | None, what: str) -> None:
         self.problems.append(Problem(self.session.id, revision, what))

@@ -195,7 +195,7 @@ class Moving:
         for row in restored.rows:
             tally.size_bytes += len(row.payload)
             if row.kind == EntryKind.MESSAGE:
-                tally.messages += row.payload.count(b"\n") + 1
+                tally.messages += row.message_count
 
     # Checking
 

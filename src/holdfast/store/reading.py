@@ -122,7 +122,7 @@ class Reading:
         lines = past.lines
         log = self._log(session_id, past.session.base, None)
         ends = {
-            row.ordinal + row.payload.count(b"\n") + 1: row.revision
+            row.ordinal + row.message_count: row.revision
             for row in log
             if row.kind == EntryKind.MESSAGE
         }

@@ -440,7 +440,8 @@ class _Batch:
 
     def _purge(self, session: SessionRow) -> None:
         """Remove what lies below a session's new floor."""
-        self._settle()
+        self.flush()
+        # It is older than a reset, which had everything before it put in its place.
         extent = (session.start, session.floor - 1)
         Index(self._connection).take_out(session.tenant, session.pk, session.floor - 1)
         self._connection.execute(self._queries["delete_messages"], extent)
