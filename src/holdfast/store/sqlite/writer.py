@@ -332,7 +332,6 @@ class _Batch:
 
     def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the reset entries above a revision, the batch's own included."""
-        self._settle()
         return self._rows("resets_after", revision, session.revision)
 
     def flush(self) -> None:
