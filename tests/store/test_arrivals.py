@@ -19,7 +19,7 @@ from holdfast import SessionStore
 from holdfast.errors import Unavailable
 from holdfast.store.backend import Backend
 from holdfast.store.sources import Sources
-from holdfast.store.sqlite import arrivals, migrations
+from holdfast.store.sqlite import arrivals, fulltext, migrations
 from holdfast.store.sqlite.queries import bulk
 from holdfast.store.urls import backend_for
 from holdfast.testing import conformance
@@ -154,6 +154,17 @@ def test_reads_take_both(path: Path, always: None, monkeypatch: pytest.MonkeyPat
         assert store.stats().entries == 6
         assert len(store.search("5")) == 1
         assert store.verify()
+
+
+def test_a_search_without_an_index_takes_both(
+    path: Path, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is ever indexed, so that nothing has to be in its place, a search finds all."""
+    monkeypatch.setattr(fulltext, "has_fts5", lambda _: False)
+    with holdfast.connect(path) as store:
+        store.add_user_message("s", "a needle")
+        assert [hit.session_id for hit in store.search("needle")] == ["s"]
+        assert places(path) == (0, 1)
 
 
 def test_processes_know_of_each_others(path: Path, always: None) -> None:
