@@ -424,6 +424,8 @@ def test_no_model_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"tools": [partial(max, 1)]}, "is not a function"),
         ({"tools": [object()]}, "is not a function"),
         ({"tools": [len, len]}, "two tools are called 'len'"),
+        ({"instructions": 5}, "instructions=5 must be text"),
+        ({"base_url": 5}, "base_url=5 must be text"),
         ({"max_calls": 0}, "max_calls=0 must be a whole number above 0"),
         ({"max_calls": "x"}, "max_calls='x' must be a whole number above 0"),
         ({"backend": "x"}, "backend='x' is no managed agent"),

@@ -463,6 +463,8 @@ def test_a_rewrite_tells_nothing_twice(store: holdfast.SessionStore) -> None:
         (lambda: ManagedConfig(compute="docker"), "your own process"),
         (lambda: ManagedConfig(modell="offline"), "has no 'modell'"),
         (lambda: ManagedConfig(**NO_FUNCTION), "not a function"),
+        (lambda: ManagedConfig(system=5), "system=5 must be text"),  # type: ignore[arg-type]
+        (lambda: ManagedConfig(metadata=5), "metadata=5 has no keys"),  # type: ignore[arg-type]
         (lambda: ManagedConfig(max_turns=0), "max_turns=0 must be a whole number above 0"),
         (lambda: ManagedAgent(config=NO_FUNCTION, store="memory://"), "is no configuration"),  # type: ignore[arg-type]  # that is the test
         (lambda: ManagedAgent(provider="anthropic", store="memory://"), "no provider"),

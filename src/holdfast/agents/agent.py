@@ -21,6 +21,7 @@ from holdfast.agents.settings import (
     Memory,
     check_above_0,
     check_prompt,
+    check_texts,
     memory_config,
     opened,
 )
@@ -98,6 +99,7 @@ class Agent:
         compact: Literal["auto"] | None = None,
     ) -> None:
         check_above_0("max_calls", max_calls)
+        check_texts(name=name, instructions=instructions, base_url=base_url, api_key=api_key)
         self._name = name
         self._backend = backend
         character = Character(

@@ -27,6 +27,7 @@ from holdfast.agents.settings import (
     AnyStore,
     check_above_0,
     check_prompt,
+    check_texts,
     opened,
     refuse_unknown,
 )
@@ -99,6 +100,17 @@ class ManagedConfig:
     ) -> None:
         refuse_unknown("ManagedConfig", unknown, self.__slots__, _REASONS)
         check_above_0("max_turns", max_turns)
+        check_texts(
+            system=system,
+            name=name,
+            session_title=session_title,
+            base_url=base_url,
+            api_key=api_key,
+        )
+        if not isinstance(metadata, Mapping | None):
+            raise ConfigError(
+                f"metadata={metadata!r} has no keys", hint='pass a dict such as {"plan": "free"}'
+            )
         self.model = model
         self.system = system
         self.name = name

@@ -85,6 +85,13 @@ def check_above_0(name: str, value: object) -> None:
         raise ConfigError(f"{name}={value!r} must be a whole number above 0")
 
 
+def check_texts(**given: object) -> None:
+    """Raise `ConfigError` if something that has to be text was given as something else."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{name}={value!r} must be text")
+
+
 def check_prompt(prompt: object) -> None:
     """Raise `InvalidArgument` if nothing is asked."""
     if prompt is None or prompt == []:
