@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,45 +11,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import holdfast
-from tests.races.worker import SESSION, SLOW_S, STOP
+from tests.forking import Forked
+from tests.races.worker import SESSION, SLOW_S, STOP, main
 from tests.stores import is_postgres, slow_down
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 
-
-class Racer:
-    """A worker process, as its parent talks to it."""
+class Racer(Forked):
+    """A worker process, and how many messages it is to leave."""
 
     def __init__(self, race: Race, role: str, name: str, count: int) -> None:
-        words = [role, race.url, str(race.folder), name, str(count)]
-        self.name = name
+        super().__init__(main, name, [role, race.url, str(race.folder), name, str(count)])
         self.count = count
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.races.worker", *words],
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def tell(self, order: str) -> None:
-        """Send a line."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(order + "\n")
-        self.process.stdin.flush()
-
-    def hear(self) -> str:
-        """Return the next line; fail if the process is gone."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, f"{self.name} ended with {self.process.wait()}"
-        return line.strip()
 
     def finish(self) -> list[str]:
         """Wait for the end; return what was said on the way."""
-        out, _ = self.process.communicate()
-        assert self.process.returncode == 0, f"{self.name} ended with {self.process.returncode}"
-        said = out.splitlines()
+        said = super().finish()
         assert said[-1] == "done", said
         return said[:-1]
 
@@ -102,12 +76,7 @@ class Race:
         traceback: TracebackType | None,
     ) -> None:
         for racer in self.racers:
-            if racer.process.poll() is None:
-                racer.process.kill()
-            racer.process.wait()
-            for pipe in (racer.process.stdin, racer.process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            racer.close()
         self.store.close()
 
 

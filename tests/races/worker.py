@@ -1,7 +1,7 @@
 """One racing process: connects, says `ready`, and does its role when it is told to go.
 
-Run as `python -m tests.races.worker ROLE URL FOLDER NAME COUNT`. The parent speaks on standard
-input and is answered on standard output, a line each; a stop file in the folder ends the roles that
+Its words are ROLE URL FOLDER NAME COUNT (see `tests.forking`). The parent speaks on standard input
+and is answered on standard output, a line each; a stop file in the folder ends the roles that
 loop.
 """
 
@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -373,16 +373,12 @@ ROLES: dict[str, Callable[[Worker], None]] = {
 }
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Connect, wait for the parent, do the role."""
-    role, url, folder, name, count = sys.argv[1:6]
+    role, url, folder, name, count = words
     worker = Worker(url, Path(folder), name, int(count))
     worker.say("ready")
     sys.stdin.readline()
     ROLES[role](worker)
     worker.say("done")
     worker.store.close()
-
-
-if __name__ == "__main__":
-    main()

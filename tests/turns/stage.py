@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import holdfast
 from holdfast.model.entry import Entry
 from holdfast.store.sources import Sources
+from tests.forking import Forked
 from tests.stores import is_postgres, slow_down
-from tests.turns.worker import LATER_MS, SESSION, SLOW_S
+from tests.turns.worker import LATER_MS, SESSION, SLOW_S, main
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60.0
 
 
@@ -43,55 +38,11 @@ def later_ms() -> int:
     return time.time_ns() // 1_000_000 + LATER_MS
 
 
-class Player:
+class Player(Forked):
     """A worker process, as its parent talks to it."""
 
     def __init__(self, role: str, url: str, name: str, arguments: tuple[object, ...]) -> None:
-        words = [role, url, name, *map(str, arguments)]
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.turns.worker", *words],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self._heard = b""
-
-    def tell(self, order: str) -> None:
-        """Send a line."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(order.encode() + b"\n")
-        self.process.stdin.flush()
-
-    def hear(self) -> str:
-        """Return the next line; fail if the process is gone or says nothing."""
-        assert self.process.stdout is not None
-        deadline = time.monotonic() + PATIENCE_S
-        while b"\n" not in self._heard:
-            left = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self.process.stdout], [], [], left)
-            assert ready, f"{self.name} says nothing"
-            more = os.read(self.process.stdout.fileno(), 4096)
-            assert more, f"{self.name} ended with {self.process.wait()}"
-            self._heard += more
-        line, _, self._heard = self._heard.partition(b"\n")
-        return line.decode()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send the process a signal."""
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """End the process where it stands."""
-        self.process.kill()
-        self.process.wait()
-
-    def finish(self) -> list[str]:
-        """Wait for the end; return what was said until then."""
-        out, _ = self.process.communicate(timeout=PATIENCE_S)
-        said = (self._heard + out).decode().splitlines()
-        assert self.process.returncode == 0, f"{self.name} ended with {self.process.returncode}"
-        return said
+        super().__init__(main, name, [role, url, name, *map(str, arguments)])
 
 
 class Stage:
@@ -145,10 +96,5 @@ class Stage:
         traceback: TracebackType | None,
     ) -> None:
         for player in self._players:
-            if player.process.poll() is None:
-                player.process.kill()
-            player.process.wait()
-            for pipe in (player.process.stdin, player.process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            player.close()
         self.store.close()

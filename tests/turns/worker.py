@@ -1,7 +1,7 @@
 """One process that runs turns: connects, says `ready`, and does its role when it is told to go.
 
-Run as `python -m tests.turns.worker ROLE URL NAME ARGUMENT...`. The parent speaks on standard
-input and is answered on standard output, a line each.
+Its words are ROLE URL NAME ARGUMENT... (see `tests.forking`). The parent speaks on standard input
+and is answered on standard output, a line each.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -365,15 +364,11 @@ ROLES: dict[str, Callable[[Worker], None]] = {
 }
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Connect, wait for the parent, do the role."""
-    role, url, name, *arguments = sys.argv[1:]
+    role, url, name, *arguments = words
     worker = Worker(url, name, arguments)
     worker.say("ready")
     worker.hear()
     ROLES[role](worker)
     worker.store.close()
-
-
-if __name__ == "__main__":
-    main()
