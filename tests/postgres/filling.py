@@ -61,18 +61,12 @@ SELECT setval('holdfast.session_keys', %(count)s), setval('holdfast.ranks', %(co
 TABLES = ("sessions", "messages", "activity", "keys", "searched", "waiters")
 
 
-def fill(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: int) -> None:
+def put(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: int) -> None:
     """Make so many sessions `s1`, `s2`, ... of one message each in an empty schema.
 
-    Each has a user of 1,000, an agent of 10, and an invented key; all verify.
+    Each has a user of 1,000, an agent of 10, and an invented key; all verify. The tables are never
+    analyzed, as right after an import.
     """
-    put(connection, schema, count)
-    for table in TABLES:
-        connection.execute(f"VACUUM ANALYZE {schema}.{table}".encode())
-
-
-def put(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: int) -> None:
-    """Make the same sessions in tables that are never analyzed, as right after an import."""
     for table in TABLES:
         statement = f"ALTER TABLE {schema}.{table} SET (autovacuum_enabled = off)"
         connection.execute(statement.encode())
@@ -97,6 +91,12 @@ def put(connection: psycopg.Connection[tuple[object, ...]], schema: str, count: 
     for statement in in_schema(_FILL, schema).split(";\n")[:-1]:
         connection.execute(statement.encode(), values)
     connection.execute(f"SELECT gin_clean_pending_list('{schema}.searched_terms')".encode())
+
+
+def analyze(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> None:
+    """Let PostgreSQL have statistics of all tables."""
+    for table in TABLES:
+        connection.execute(f"VACUUM ANALYZE {schema}.{table}".encode())
 
 
 def _checksums(payloads: list[str]) -> list[int]:

@@ -21,7 +21,7 @@ from holdfast.store.postgres.queries import calls, queries
 from holdfast.store.sources import Sources
 from holdfast.store.urls import backend_for
 from holdfast.testing.postgres import Server
-from tests.postgres.filling import TENANT, fill, put
+from tests.postgres.filling import TENANT, analyze, put
 from tests.postgres.recording import Asked, recording, run_plan
 from tests.postgres.roles import printed, run, with_user
 from tests.postgres.test_locks import clear
@@ -69,13 +69,25 @@ class Seen(NamedTuple):
     connection: psycopg.Connection[Any]
 
 
-@pytest.fixture(scope="module", params=["analyzed", "never analyzed"])
-def filled(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
-    """A database with many sessions, of which PostgreSQL has statistics or has not."""
-    url = server.create_database("plans")
+@pytest.fixture(scope="module")
+def never_touched(server: Server) -> Iterator[str]:
+    """The name of a database with many sessions, to be copied: that takes a tenth of filling it."""
+    url = server.create_database("filled")
     holdfast.connect(url).close()
     with psycopg.connect(url, autocommit=True) as connection:
-        (fill if request.param == "analyzed" else put)(connection, "holdfast", COUNT)
+        put(connection, "holdfast", COUNT)
+    yield "filled"
+    server.drop_database("filled")
+
+
+@pytest.fixture(scope="module", params=["analyzed", "never analyzed"])
+def filled(request: pytest.FixtureRequest, server: Server, never_touched: str) -> Iterator[str]:
+    """A database with many sessions, of which PostgreSQL has statistics or has not."""
+    server.execute(f"CREATE DATABASE plans TEMPLATE {never_touched}")
+    url = server.url_for("plans")
+    if request.param == "analyzed":
+        with psycopg.connect(url, autocommit=True) as connection:
+            analyze(connection, "holdfast")
     yield url
     server.drop_database("plans")
 
