@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 
 PATIENCE_S = 120.0
 _MULTIPROCESSING = multiprocessing.get_context("forkserver")
-_MULTIPROCESSING.set_forkserver_preload(["tests.races.worker", "tests.turns.worker"])
+_MULTIPROCESSING.set_forkserver_preload(
+    ["tests.postgres.starter", "tests.races.worker", "tests.turns.worker"]
+)
 
 
 class Forked:

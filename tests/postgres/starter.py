@@ -1,4 +1,4 @@
-"""A worker that connects when it is told to: `python -m tests.postgres.starter ROLE URL`.
+"""A worker that connects when it is told to; its words are ROLE URL (see `tests.forking`).
 
 As `new` it knows one version of the schema more than this code does.
 """
@@ -6,6 +6,7 @@ As `new` it knows one version of the schema more than this code does.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import holdfast
 from holdfast.store.postgres import migrations
@@ -31,8 +32,9 @@ def say(word: str) -> None:
     sys.stdout.flush()
 
 
-def main(role: str, url: str) -> None:
+def main(words: Sequence[str]) -> None:
     """Connect at the word, and add a message."""
+    role, url = words
     if role == "new":
         know_more()
     say("ready")
@@ -40,7 +42,3 @@ def main(role: str, url: str) -> None:
     with holdfast.connect(url) as store:
         store.add_user_message("all", "here")
     say("done")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

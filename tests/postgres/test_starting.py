@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,32 +11,23 @@ import holdfast
 from holdfast.errors import ConfigError, NotSupported, Unavailable
 from holdfast.store.postgres import migrations
 from holdfast.testing.postgres import Server
+from tests.forking import Forked
+from tests.postgres.starter import main
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 WORKERS = 8
 
 
 def start_at_once(url: str, role: str) -> None:
     """Start all workers, give them one word, and see each of them end well."""
-    command = [sys.executable, "-m", "tests.postgres.starter", role, url]
     with ExitStack() as stack:
-        workers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-                )
-            )
-            for _ in range(WORKERS)
-        ]
+        workers = [Forked(main, f"{role}{number}", [role, url]) for number in range(WORKERS)]
         for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
+            stack.callback(worker.close)
         for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-        said = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert said == ["done\n"] * WORKERS
+            assert worker.hear() == "ready"
+        for worker in workers:
+            worker.tell("go")
+        assert [worker.finish() for worker in workers] == [["done"]] * WORKERS
 
 
 def test_on_an_empty_database(database: str) -> None:
