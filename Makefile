@@ -18,6 +18,9 @@ SIDE_BY_SIDE := -n logical --maxprocesses 2 --dist loadscope --no-loadscope-reor
 # The theme's advertisement for its successor is not a warning about our pages.
 export NO_MKDOCS_2_WARNING := 1
 
+# Where it is set, each of the hundreds of processes that the tests start would compile the code again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench torture torture-kills torture-postgres torture-power torture-history docs format \
 	sync-face schema-fixture $(CHECKS)
