@@ -41,11 +41,11 @@ def plan(tmp_path: Path) -> Plan:
 # The store
 
 
-def test_a_small_storm_breaks_no_promise(plan: Plan, url: str) -> None:
-    """50 kills of writers, savers and a rewriter lose, double and move nothing."""
-    report = storm(_with(plan, url=url, seconds=4, kills=50))
+def test_a_storm_on_a_server_breaks_no_promise(plan: Plan, schema: str) -> None:
+    """25 kills of writers, savers and a rewriter lose, double and move nothing on PostgreSQL."""
+    report = storm(_with(plan, url=schema, seconds=3, kills=25))
     assert report.broken == []
-    assert report.progress.kills == 50
+    assert report.progress.kills == 25
     assert report.progress.saves > 0
     assert report.progress.rewrites > 0
 
