@@ -15,11 +15,11 @@ from holdfast.model.write import Reset, Write, WriteKind
 from holdfast.rules import codec
 from holdfast.store.backend import Backend, HistoryRead, Outcome
 
-CHANCE = 0.02
+CHANCE = 0.04
 
 
 class Faulty:
-    """Forwards everything; what a subclass overrides goes wrong for one call in fifty."""
+    """Forwards everything; what a subclass overrides goes wrong for one call in twenty-five."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend

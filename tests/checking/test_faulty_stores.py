@@ -34,7 +34,7 @@ from tests.checking.faulty import Faulty, wrapping
 def test_a_faulty_store_is_found_out(kind: type[Faulty], rule: Rule, tmp_path: Path) -> None:
     """A store that breaks one promise now and then is caught breaking that one."""
     made: list[Faulty] = []
-    plan = Plan(url="memory://", folder=str(tmp_path), seed=11, operations=8_000)
+    plan = Plan(url="memory://", folder=str(tmp_path), seed=11, operations=4_000)
     judgement = judge(record(plan, wrapping(kind, made)))
     assert made[0].done > 0, "it never misbehaved: nothing was tried"
     found = {violation.rule for violation in judgement.violations}
@@ -43,5 +43,5 @@ def test_a_faulty_store_is_found_out(kind: type[Faulty], rule: Rule, tmp_path: P
 
 def test_a_wrapper_that_does_nothing_is_no_fault(tmp_path: Path) -> None:
     """What the faulty stores are built on breaks no promise by itself."""
-    plan = Plan(url="memory://", folder=str(tmp_path), seed=11, operations=8_000)
+    plan = Plan(url="memory://", folder=str(tmp_path), seed=11, operations=4_000)
     assert judge(record(plan, wrapping(Faulty, []))).violations == []
