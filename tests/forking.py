@@ -16,7 +16,12 @@ from collections.abc import Callable, Sequence
 PATIENCE_S = 120.0
 _MULTIPROCESSING = multiprocessing.get_context("forkserver")
 _MULTIPROCESSING.set_forkserver_preload(
-    ["tests.postgres.starter", "tests.races.worker", "tests.turns.worker"]
+    [
+        "holdfast.agents.pydantic_ai",
+        "pydantic_ai.models.openai",
+        *(f"tests.{who}" for who in ("agents.worker", "races.worker", "turns.worker")),
+        "tests.postgres.starter",
+    ]
 )
 
 
@@ -42,7 +47,7 @@ class Forked:
         """Return the next line; fail if the process is gone or says nothing."""
         while b"\n" not in self._heard:
             more = self._more()
-            assert more, f"{self.name} ended with {self._ended()}"
+            assert more, f"{self.name} ended with {self.ended()}"
             self._heard += more
         line, _, self._heard = self._heard.partition(b"\n")
         return line.decode()
@@ -55,14 +60,19 @@ class Forked:
     def kill(self) -> None:
         """End the process where it stands."""
         self._process.kill()
-        self._ended()
+        self.ended()
+
+    def ended(self, patience_s: float = PATIENCE_S) -> int | None:
+        """Wait for the end; return the exit code, or nothing if it did not come."""
+        self._process.join(patience_s)
+        return self._process.exitcode
 
     def finish(self) -> list[str]:
         """Wait for the end; return what was said until then."""
         self._talk.shutdown(socket.SHUT_WR)
         while more := self._more():
             self._heard += more
-        code = self._ended()
+        code = self.ended()
         assert code == 0, f"{self.name} ended with {code}"
         return self._heard.decode().splitlines()
 
@@ -79,10 +89,6 @@ class Forked:
             raise AssertionError(f"{self.name} says nothing") from None
         except ConnectionResetError:
             return b""  # it ended without hearing all that it was told
-
-    def _ended(self) -> int | None:
-        self._process.join(PATIENCE_S)
-        return self._process.exitcode
 
 
 def _be(main: Callable[[Sequence[str]], None], words: list[str], talk: socket.socket) -> None:

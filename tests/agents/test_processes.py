@@ -27,12 +27,14 @@ from holdfast.store.faces import async_face, open_turn
 from holdfast.store.sources import Sources
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
 from tests.agents.scene import endings, said, wait_for
-from tests.agents.worker import SESSION, STARTS
+from tests.agents.worker import SESSION, STARTS, main
+from tests.forking import Forked
 from tests.turns.judging import judge
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60.0
 CHUNKS = 20
+KILLS = 8
 LATER_MS = 3_600_000
 
 
@@ -44,9 +46,16 @@ class Play:
         self.store = holdfast.connect(self.path)
         self.store.create_session(SESSION)
         self._processes: list[subprocess.Popen[str]] = []
+        self._forked: list[Forked] = []
+
+    def fork(self, role: str, base_url: str, name: str) -> Forked:
+        """Start a process that need not import anything: for those that come to no end of it."""
+        forked = Forked(main, name, [role, self.path, base_url, name])
+        self._forked.append(forked)
+        return forked
 
     def start(self, role: str, base_url: str, name: str) -> subprocess.Popen[str]:
-        """Start a process."""
+        """Start a program."""
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.agents.worker", role, self.path, base_url, name],
             cwd=ROOT,
@@ -67,6 +76,8 @@ class Play:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+        for forked in self._forked:
+            forked.close()
         self.store.close()
 
 
@@ -90,10 +101,9 @@ SHOWN = "".join(f"word{number} " for number in range(CHUNKS))
 def test_killed_after_twenty_chunks(play: Play) -> None:
     """A worker killed in mid-stream leaves the prompt and the flushed text, marked interrupted."""
     with FakeOpenAI([chunks(), Scripted(pieces=("Fine.",))]) as fake:
-        worker = play.start("stream", fake.base_url, "Tell me")
+        worker = play.fork("stream", fake.base_url, "Tell me")
         wait_for(lambda: play.shown() == SHOWN, "the streamed text")
         worker.kill()
-        worker.wait()
         fake.release()
         later = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)
         with holdfast.connect(play.path, sources=later) as store:
@@ -113,10 +123,9 @@ def test_killed_after_twenty_chunks(play: Play) -> None:
 def test_the_status_of_a_session_whose_worker_was_killed(play: Play) -> None:
     """It runs until the lease is over, since nobody can know before, and is idle from then on."""
     with FakeOpenAI([chunks()]) as fake:
-        worker = play.start("stream", fake.base_url, "Tell me")
+        worker = play.fork("stream", fake.base_url, "Tell me")
         wait_for(lambda: play.shown() == SHOWN, "the streamed text")
         worker.kill()
-        worker.wait()
         fake.release()
     row = play.store._reading.live_row(SESSION)
     assert row is not None
@@ -129,7 +138,11 @@ def test_the_status_of_a_session_whose_worker_was_killed(play: Play) -> None:
 
 
 def test_killed_at_random(play: Play) -> None:
-    """Agents that are killed at any moment, and asked again, answer each prompt once, in order."""
+    """Agents that are killed at any moment, and asked again, answer each prompt once, in order.
+
+    There are as many prompts as it takes to kill eight of those who answer.
+    """
+    kills = answered = 0
     moments = random.Random(7)
 
     def script(body: dict[str, Any]) -> Scripted:
@@ -139,28 +152,30 @@ def test_killed_at_random(play: Play) -> None:
         return Scripted(pieces=("It ", "is ", "so."), delay=0.05)
 
     with FakeOpenAI(script) as fake:
-        for number in range(3):
+        while kills < KILLS:
             spared = False
             while not spared:
                 requests = len(fake.requests)
-                worker = play.start("keyed", fake.base_url, f"prompt {number}")
+                worker = play.fork("keyed", fake.base_url, f"prompt {answered}")
                 # Without a request, if the one before was killed after its answer was stored.
-                while len(fake.requests) == requests and worker.poll() is None:
+                while len(fake.requests) == requests and worker.ended(0) is None:
                     time.sleep(0.002)
-                try:
-                    spared = worker.wait(moments.uniform(0.0, 0.6)) == 0
-                except subprocess.TimeoutExpired:
+                code = worker.ended(moments.uniform(0.0, 0.4))
+                assert code in (0, None)
+                spared = code == 0
+                if not spared:
                     worker.kill()
-                    worker.wait()
+                    kills += 1
                     later = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)
                     with holdfast.connect(play.path, sources=later) as store:
                         store.recover()
+            answered += 1
     assert judge(play.store.read_entries(SESSION)) == []
     assert play.store.verify().problems == []
     history = play.store.get_chat_history(SESSION)
     prompts = [m["content"] for m in history if m["role"] == "user"]
-    assert prompts == [f"prompt {number}" for number in range(3)]
-    assert endings(play.store.read_entries(SESSION)).count("completed") == 3
+    assert prompts == [f"prompt {number}" for number in range(answered)]
+    assert endings(play.store.read_entries(SESSION)).count("completed") == answered
 
 
 @pytest.mark.parametrize("mark", [None, idempotent])
@@ -175,8 +190,8 @@ def test_killed_in_a_tool(play: Play, mark: Any) -> None:
 
     script = [Scripted(calls=(FakeCall("pay"),)), Scripted(pieces=("Done.",))]
     with FakeOpenAI(script) as fake:
-        worker = play.start("dies_in_a_tool", fake.base_url, "r1")
-        assert worker.wait(PATIENCE_S) == 9
+        worker = play.fork("dies_in_a_tool", fake.base_url, "r1")
+        assert worker.ended() == 9
         later = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)
         with holdfast.connect(play.path, sources=later) as store:
             agent = Agent(
@@ -208,8 +223,8 @@ def test_a_crashed_call_does_not_wait(play: Play, role: str) -> None:
     tool = needs_approval(pay) if role == "dies_once_approved" else pay
     script = [Scripted(calls=(FakeCall("pay", "{}", "c1"),)), Scripted(pieces=("Done.",))]
     with FakeOpenAI(script) as fake:
-        worker = play.start(role, fake.base_url, "r1")
-        assert worker.wait(PATIENCE_S) == 9
+        worker = play.fork(role, fake.base_url, "r1")
+        assert worker.ended() == 9
         turn = open_turn(play.store, SESSION)
         assert turn is not None
         later = Sources(now_ms=lambda: time.time_ns() // 1_000_000 + LATER_MS)

@@ -1,10 +1,13 @@
-"""Processes that agents answer in; run as `python -m tests.agents.worker ROLE PATH URL NAME`."""
+"""Processes that agents answer in: programs, or forked from one, with the words ROLE PATH URL NAME.
+
+As a program it is `python -m tests.agents.worker` and these words; see also `tests.forking`.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from holdfast.agents import Agent, needs_approval
 
@@ -90,5 +93,12 @@ ROLES: dict[str, Callable[[str, str, str], None]] = {
     "dies_once_approved": dies_once_approved,
 }
 
+
+def main(words: Sequence[str]) -> None:
+    """Do the role."""
+    role, path, base_url, name = words
+    ROLES[role](path, base_url, name)
+
+
 if __name__ == "__main__":
-    ROLES[sys.argv[1]](*sys.argv[2:])
+    main(sys.argv[1:])
