@@ -82,10 +82,13 @@ def test_20_000_power_failures_lose_nothing() -> None:
 
 
 def test_a_rollback_journal_with_extra_loses_nothing() -> None:
-    """Where there is no write-ahead log, Holdfast's own choice keeps the promise as well."""
-    report = run(Plan(seed=7, states=1_500, settings=(Setting.JOURNAL,)))
+    """Where there is no write-ahead log, Holdfast's own choice keeps the promise as well.
+
+    A fifth of the 20,000 failures above are of that kind.
+    """
+    report = run(Plan(seed=7, states=400, settings=(Setting.JOURNAL,)))
     assert report.broken == []
-    assert report.tally.states == 1_500
+    assert report.tally.states == 400
 
 
 # What the simulator catches
@@ -97,7 +100,7 @@ def test_a_rollback_journal_with_extra_loses_nothing() -> None:
 )
 def test_a_weaker_setting_is_caught(setting: Setting, share: float) -> None:
     """A SQLite that says it syncs, and syncs less than Holdfast asks for, loses messages."""
-    report = run(Plan(seed=1, states=1_000, settings=(setting,)))
+    report = run(Plan(seed=1, states=400, settings=(setting,)))
     assert report.tally.broken > share * report.tally.states
     assert "lost" in report.broken[0]
     assert f"seed 1, {setting.value}, life 1" in report.broken[0]
