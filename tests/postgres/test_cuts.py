@@ -128,7 +128,7 @@ def _check(url: str, workers: list[_Worker]) -> None:
 
 
 @pytest.mark.parametrize("cut", list(Cut))
-@pytest.mark.parametrize("statement", ["append_v1", "commit_v1", "put_sessions", "FOR UPDATE"])
+@pytest.mark.parametrize("statement", ["append_v1", "commit_v2", "put_sessions", "FOR UPDATE"])
 def test_one_cut(server: Server, proxy: CuttingProxy, cut: Cut, statement: str) -> None:
     """A cut at any moment of either way to commit leaves each write once, and its own answer."""
     with holdfast.connect(f"{proxy.url_for(server)}?schema=one_cut") as store:

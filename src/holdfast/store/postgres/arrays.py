@@ -6,8 +6,9 @@ letter. A connection sends them once it was told how: `learn_arrays`.
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from psycopg import Connection
 from psycopg.adapt import Dumper
@@ -50,7 +51,7 @@ class _SentTexts(_Sent):
 
 _INTEGER, _BOOLEAN, _TEXT = 20, 16, 25  # the types of the elements
 
-_head = struct.Struct("!iiIii").pack
+_head = struct.Struct("!iiIii")
 _size = struct.Struct("!i").pack
 _integer = struct.Struct("!iq").pack
 _NULL = _size(-1)
@@ -66,30 +67,53 @@ def learn_arrays(connection: Connection) -> None:
     adapters.register_dumper(Texts, _SentTexts)
 
 
-def integers(values: Iterable[int | None]) -> Integers:
+def integers(values: Sequence[int | None]) -> Integers:
     """Return an array of numbers."""
-    return Integers(
-        _array(_INTEGER, [_NULL if value is None else _integer(8, value) for value in values])
-    )
+    if None in values:
+        packed = b"".join([_NULL if value is None else _integer(8, value) for value in values])
+    else:
+        each = [8] * (2 * len(values))
+        each[1::2] = values  # type: ignore[assignment]  # none is null
+        packed = _integers(len(values)).pack(*each)
+    return Integers(_header(_INTEGER, len(values)) + packed)
 
 
-def booleans(values: Iterable[bool | None]) -> Booleans:
+def booleans(values: Sequence[bool | None]) -> Booleans:
     """Return an array of truth values."""
-    return Booleans(
-        _array(_BOOLEAN, [_NULL if v is None else _TRUE if v else _FALSE for v in values])
-    )
+    packed = b"".join([_NULL if v is None else _TRUE if v else _FALSE for v in values])
+    return Booleans(_header(_BOOLEAN, len(values)) + packed)
 
 
-def texts(values: Iterable[str | bytes | None]) -> Texts:
+def texts(values: Sequence[str | bytes | None]) -> Texts:
     """Return an array of texts; what is bytes is UTF-8 already."""
-    return Texts(_array(_TEXT, [_NULL if value is None else _text(value) for value in values]))
+    parts = [_header(_TEXT, len(values))]
+    for value in values:
+        if value is None:
+            parts.append(_NULL)
+        else:
+            encoded = value if isinstance(value, bytes) else value.encode()
+            parts += (_size(len(encoded)), encoded)
+    return Texts(b"".join(parts))
 
 
-def _text(value: str | bytes) -> bytes:
-    encoded = value if isinstance(value, bytes) else value.encode()
-    return _size(len(encoded)) + encoded
+def integers_in(found: bytes | None) -> tuple[int, ...]:
+    """Return the numbers of an array that the server has sent; none is null."""
+    if found is None:
+        return ()
+    return _integers((len(found) - _head.size) // 12).unpack_from(found, _head.size)[1::2]
 
 
-def _array(kind: int, elements: Sequence[bytes]) -> bytes:
+def booleans_in(found: bytes | None) -> tuple[bool, ...]:
+    """Return the truth values of an array that the server has sent; none is null."""
+    return () if found is None else tuple(map(bool, found[_head.size + 4 :: 5]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _integers(count: int) -> struct.Struct:
+    """Return the form of so many numbers, each after its size."""
+    return struct.Struct("!" + count * "iq")
+
+
+def _header(kind: int, count: int) -> bytes:
     # One dimension, whose first place is 1. Whether one is null the server sees by itself.
-    return b"".join((_head(1, 0, kind, len(elements), 1), *elements))
+    return _head.pack(1, 0, kind, count, 1)

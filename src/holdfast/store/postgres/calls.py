@@ -53,18 +53,7 @@ def text(value: str | None) -> bytes | None:
 def number_in(found: PGresult, row: int, column: int) -> int | None:
     """Return a `bigint` of an answer."""
     value = found.get_value(row, column)
-    return None if value is None else _number(value)
-
-
-def numbers_in(found: PGresult, row: int) -> tuple[int, int, int]:
-    """Return the three numbers that a row begins with."""
-    first, second, third = (found.get_value(row, column) or b"" for column in range(3))
-    return (_number(first), _number(second), _number(third))
-
-
-def truth_in(found: PGresult, row: int, column: int) -> bool:
-    """Return a `boolean` of an answer; null is false."""
-    return found.get_value(row, column) == b"\x01"
+    return None if value is None else int.from_bytes(value, "big", signed=True)
 
 
 def call(connection: Connection, wanted: Call, values: Sequence[bytes | None]) -> PGresult:
@@ -111,7 +100,3 @@ def _answer(connection: Connection) -> PGresult:
     if found.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         raise errors.error_from_result(found, encoding=connection.info.encoding)
     return found
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, "big", signed=True)

@@ -1,6 +1,6 @@
 """Which writes a server can do by itself: those that only append, with nothing to decide.
 
-The function `commit_v1` does a whole batch of them in one round trip; what a batch appends to one
+The function `commit_v2` does a whole batch of them in one round trip; what a batch appends to one
 session is one append there. It knows the few conditions that an append can have, and where one does
 not hold it does nothing: then the rules decide, as they decide about every other write
 (`transaction`). So what is refused, and why, is said in one place.
@@ -8,7 +8,7 @@ not hold it does nothing: then the rules decide, as they decide about every othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -181,7 +181,7 @@ def gathered(
 def parameters(
     wait_ms: str, tenant: str, now: int | None, appends: Sequence[Append]
 ) -> tuple[bytes | None, ...]:
-    """Return what `commit_v1` takes: of each append, then of each write, then of each entry.
+    """Return what `commit_v2` takes: of each append, then of each write, then of each entry.
 
     Before it comes how long it may wait for a lock.
     """
@@ -257,7 +257,7 @@ def _placed(appends: Sequence[Append]) -> Iterator[tuple[int, int, int, NewEntry
 
 
 def _unless_null(
-    array: Callable[[Iterable[T | None]], bytes], values: Sequence[T | None]
+    array: Callable[[Sequence[T | None]], bytes], values: Sequence[T | None]
 ) -> bytes | None:
     return None if all(value is None for value in values) else array(values)
 

@@ -1,7 +1,7 @@
--- commit: A batch of writes that only append; see `commit_v1` in the schema. How long it may wait
+-- commit: A batch of writes that only append; see `commit_v2` in the schema. How long it may wait
 -- for a lock is set with its first argument: arguments are known before the function begins.
-SELECT number, revision, history_revision, interrupted
-  FROM holdfast.commit_v1(
+SELECT _revisions, _histories, _interrupted
+  FROM holdfast.commit_v2(
            CASE WHEN pg_catalog.set_config('lock_timeout', %s, true) IS NOT NULL THEN %s::text END,
            %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
            %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);

@@ -22,7 +22,8 @@ from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.write import Write, WriteKind
 from holdfast.store.backend import Outcome
 from holdfast.store.postgres import faults
-from holdfast.store.postgres.calls import call, number_in, numbers_in, truth_in
+from holdfast.store.postgres.arrays import booleans_in, integers_in
+from holdfast.store.postgres.calls import call, number_in
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.indexing import fill
 from holdfast.store.postgres.outages import PAUSE_S
@@ -199,7 +200,10 @@ class Writer:
                 return [(1, revision, revision, False)]
         values = parameters(self._wait_ms(), tenant, self._now(), appends)
         found = call(connection, known["commit"], values)
-        return [(*numbers_in(found, row), truth_in(found, row, 3)) for row in range(found.ntuples)]
+        revisions, histories = (integers_in(found.get_value(0, column)) for column in range(2))
+        interrupted = booleans_in(found.get_value(0, 2))
+        answers = zip(range(1, len(appends) + 1), revisions, histories, interrupted, strict=True)
+        return [one for one in answers if one[1]]
 
     def _decide(
         self, connection: Connection, tenant: str, rest: Sequence[Stamped], batch: _Batch
