@@ -56,10 +56,10 @@ def recording(schema: str) -> Iterator[list[Asked]]:
             settings.pop(self, None)
         return execute(self, query, params, **more)
 
-    def record_call(connection: Connection, wanted: Call, values: Any) -> PGresult:
+    def record_call(connection: Connection, wanted: Call, values: Any, *more: Any) -> PGresult:
         name = called[wanted]
         asked.append(Asked(name, queries(schema)[name], values, ()))
-        return call(connection, wanted, values)
+        return call(connection, wanted, values, *more)
 
     with (
         mock.patch.object(Connection, "execute", record),

@@ -42,7 +42,7 @@ def test_a_batch_updates_its_sessions_at_once(database: str) -> None:
 
 
 def test_sessions_are_found_by_their_key(database: str) -> None:
-    """Whenever a connection makes its plans, analyzed or not, it asks the sessions' key alone."""
+    """Whenever a connection makes its plans, analyzed or not, it asks for the key alone."""
     opened(database).close()
     with psycopg.connect(database, autocommit=True) as connection:
         for table in ("sessions", "messages", "keys"):

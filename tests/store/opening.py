@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from holdfast import SessionStore
 from holdfast.model.write import Write
-from holdfast.store.backend import Outcome
+from holdfast.store.backend import Capabilities, Outcome
 from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.sources import Sources
@@ -58,6 +58,29 @@ class GatedBackend(MemoryBackend):
         self.gate.wait()
         if self.failure is not None:
             raise self.failure
+        return super().commit(writes)
+
+
+class OverlappingBackend(GatedBackend):
+    """One whose commits are done elsewhere, and which notes what happens, and in which order."""
+
+    capabilities = Capabilities(durable=False, cross_process=False, overlaps=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+        self.waits = True
+        self._work: Callable[[], object] = self.gate.is_set
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Keep it for the next commit."""
+        self._work = work
+
+    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Send the writes, do what there is to do, and wait at the gate."""
+        self.events.append(f"sent {' '.join(write.session_id for write in writes)}")
+        if self.waits:
+            self._work()
         return super().commit(writes)
 
 

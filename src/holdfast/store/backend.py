@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -35,12 +35,14 @@ Durability: TypeAlias = Literal["full", "relaxed"]
 class Capabilities(Struct, frozen=True):
     """What a backend can promise; its tests skip only what is declared missing here.
 
-    `overwrites` says that deleting leaves no byte behind when it returns.
+    `overwrites` says that deleting leaves no byte behind when it returns, `overlaps` that a commit
+    is done elsewhere: this process may do other work `meanwhile`.
     """
 
     durable: bool
     cross_process: bool
     overwrites: bool = True
+    overlaps: bool = False
 
 
 class SchemaState(Struct, frozen=True):
@@ -138,6 +140,13 @@ class Backend(Protocol):
 
         Raises if the batch failed as a whole: `OutcomeUnknown` if it may have happened all the
         same, any other error if it certainly did not.
+        """
+        ...
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something once, as soon as the next commit has nothing to do but wait.
+
+        Before that commit returns in any case. Only where commits overlap.
         """
         ...
 

@@ -12,7 +12,6 @@ child both know would let the one delete what the other writes.
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
 import weakref
@@ -25,6 +24,7 @@ from holdfast.model.write import Write
 from holdfast.store import refusals
 from holdfast.store.backend import Backend, Outcome, Result, is_contended
 from holdfast.store.deadlines import Deadlines
+from holdfast.store.forking import tell_of_forks
 from holdfast.store.guests import Beating, UnderWay
 from holdfast.store.news import News
 from holdfast.store.pending import (
@@ -33,8 +33,9 @@ from holdfast.store.pending import (
     Pending,
     PostedPending,
     State,
-    deliver,
+    Untold,
     leave,
+    outcome_despite_cancellation,
     publish,
 )
 from holdfast.store.sources import Sources
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # asyncio is slow to import, and those who use it have it alr
     from concurrent.futures import ThreadPoolExecutor
 
 MAX_BATCH = 128
+LEAST_HALF = 16
 IDLE_S = 1.0
 READERS = 4
 CLOSE_STEP_S = 0.05
@@ -61,10 +63,11 @@ class Engine:
 
     def __init__(self, backend: Backend, sources: Sources) -> None:
         self.backend = backend
+        self._overlaps = backend.capabilities.overlaps
         self.sources = sources
         self._closed = False
         self._start_fresh()
-        _engines.add(self)
+        tell_of_forks(self)
 
     def _start_fresh(self) -> None:
         # Reentrant: a finalizer may run at any allocation, also while its thread holds the lock.
@@ -76,6 +79,7 @@ class Engine:
         self._holding_thread = 0
         self._committer: threading.Thread | None = None
         self._in_flight = False
+        self._untold = Untold(self._lock)
         self._forking: object = None
         self._readers: ThreadPoolExecutor | None = None
         self._left_to_committer = False
@@ -131,7 +135,7 @@ class Engine:
         except asyncio.CancelledError:
             if self._withdraw(pending):
                 raise
-            outcome = await _outcome_despite_cancellation(pending)
+            outcome = await outcome_despite_cancellation(pending)
             raise asyncio.CancelledError(refusals.last_word(outcome)) from None
         finally:
             deadlines.forget(pending)
@@ -388,8 +392,7 @@ class Engine:
         """Commit batch by batch until the queue is empty; then the token is free."""
         while True:
             with self._lock:
-                self._drop_abandoned()
-                if not self._queue or self._forking is not None:
+                if not self._has_more():
                     self._holder = None
                     self._settled.notify_all()
                     return
@@ -424,6 +427,7 @@ class Engine:
         self._next_beat = min(((now // s + 1) * s for s in lengths), default=math.inf)
 
     def _commit_batch(self) -> None:
+        """Commit a batch; where commits overlap, go on with the next before it is told of."""
         batch: list[AnyPending] = []
         outcomes: Sequence[Outcome]
         begun = self.sources.monotonic_s()
@@ -432,7 +436,11 @@ class Engine:
                 return
             try:
                 batch = self._take_batch()
-                outcomes = self.backend.commit([p.write for p in batch]) if batch else []
+                outcomes = self._committed(batch)
+                while self._overlaps and self._has_more():
+                    self._untold.keep(*self._put_back(batch, outcomes, begun))
+                    begun, batch = self.sources.monotonic_s(), self._take_batch()
+                    outcomes = self._committed(batch)
             finally:
                 self.backend.leave()
         except HoldfastError as error:
@@ -441,12 +449,29 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
             batch = batch or self._take_batch()
             outcomes = [refusals.unexpected(error) for _ in batch]
-        if any(map(is_contended, outcomes)):
-            batch, outcomes = self._put_back(batch, outcomes, begun)
-        publish(batch, outcomes, self._lock)
+        self._untold.tell()
+        self._untold.keep(*self._put_back(batch, outcomes, begun))
+        self._untold.tell()
         with self._lock:
             self._in_flight = False
             self._settled.notify_all()
+
+    def _committed(self, batch: Sequence[AnyPending]) -> Sequence[Outcome]:
+        if not batch:
+            return []
+        if self._overlaps:
+            self.backend.meanwhile(self._in_between)
+        return self.backend.commit([pending.write for pending in batch])
+
+    def _in_between(self) -> None:
+        """Do what can be done while a batch is under way."""
+        self._untold.tell()
+        self._beat()
+
+    def _has_more(self) -> bool:
+        with self._lock:
+            self._drop_abandoned()
+            return bool(self._queue) and self._forking is None
 
     def _drop_abandoned(self) -> None:
         """Drop from the queue's head what nobody waits for any more."""
@@ -460,22 +485,28 @@ class Engine:
     def _take_batch(self) -> list[AnyPending]:
         batch: list[AnyPending] = []
         with self._lock:
-            while self._queue and len(batch) < MAX_BATCH:
+            most = MAX_BATCH
+            if self._overlaps:
+                half = (len(self._untold) + len(self._queue) + 1) // 2
+                most = min(most, max(half, LEAST_HALF))
+            while self._queue and len(batch) < most:
                 pending = self._queue.popleft()
                 if pending.state is State.QUEUED:
                     pending.state = State.IN_FLIGHT
                     batch.append(pending)
-            self._in_flight = bool(batch)
+            self._in_flight = bool(batch) or len(self._untold) > 0
         return batch
 
     def _put_back(
         self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome], begun: float
-    ) -> tuple[list[AnyPending], list[Outcome]]:
+    ) -> tuple[Sequence[AnyPending], Sequence[Outcome]]:
         """Queue again what others were in the way of, and return the rest.
 
         It comes after what is of other sessions, so that those go on, and before what is of its
         own. Not what may be in flight at its deadline: now it is certain that it was not written.
         """
+        if not any(map(is_contended, outcomes)):
+            return batch, outcomes
         now = self.sources.monotonic_s()
         long_enough = 2 * (now - begun)
         again: set[AnyPending] = set()
@@ -535,22 +566,6 @@ class Engine:
             pending.future.set_exception(refusals.not_answered())
 
 
-async def _outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
-    """Wait for a batch in flight, however often the task is cancelled meanwhile."""
-    import asyncio
-
-    while True:
-        if pending.future.cancelled():
-            pending.future = pending.loop.create_future()
-            deliver([pending])
-        try:
-            return await pending.future
-        except asyncio.CancelledError:
-            continue
-        except HoldfastError as error:  # the deadline passed
-            return error
-
-
 def _session_of(pending: AnyPending) -> tuple[str, str]:
     return pending.write.tenant, pending.write.session_id
 
@@ -564,29 +579,3 @@ def _result(outcome: Outcome) -> Result:
 def _in_event_loop() -> bool:
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
-
-
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for engine in list(_engines):
-        engine.before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    for engine in list(_engines):
-        engine.after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    for engine in list(_engines):
-        engine.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -71,6 +71,10 @@ class MemoryBackend:
     def admit(self, *, wait: bool) -> bool:  # noqa: ARG002 - there is nobody to wait for
         """Say yes: the engine is the only writer there can be."""
         return True
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do it now: a commit has no time for it."""
+        work()
 
     def leave(self) -> None:
         """Do nothing: no other writer waits."""

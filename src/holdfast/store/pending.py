@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
+from holdfast.errors import HoldfastError
 from holdfast.model.write import Write
 from holdfast.store.backend import Outcome
 
@@ -83,6 +84,28 @@ class AsyncPending:
 AnyPending: TypeAlias = Pending | PostedPending | AsyncPending
 
 
+class Untold:
+    """A batch that is done, until those are told who wait for it."""
+
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
+        self._batch: Sequence[AnyPending] = ()
+        self._outcomes: Sequence[Outcome] = ()
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def keep(self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome]) -> None:
+        """Tell them later; there is none that was kept before."""
+        self._batch, self._outcomes = batch, outcomes
+
+    def tell(self) -> None:
+        """Tell them now, once."""
+        batch, outcomes = self._batch, self._outcomes
+        self._batch, self._outcomes = (), ()
+        publish(batch, outcomes, self._lock)
+
+
 def publish(
     batch: Sequence[AnyPending], outcomes: Sequence[Outcome], lock: AbstractContextManager[object]
 ) -> None:
@@ -111,6 +134,22 @@ def deliver(batch: Sequence[AsyncPending]) -> None:
     for pending in batch:
         if pending.outcome is not None and not pending.future.done():
             pending.future.set_result(pending.outcome)
+
+
+async def outcome_despite_cancellation(pending: AsyncPending) -> Outcome:
+    """Wait for a batch in flight, however often the task is cancelled meanwhile."""
+    import asyncio
+
+    while True:
+        if pending.future.cancelled():
+            pending.future = pending.loop.create_future()
+            deliver([pending])
+        try:
+            return await pending.future
+        except asyncio.CancelledError:
+            continue
+        except HoldfastError as error:  # the deadline passed
+            return error
 
 
 def wake(threads: Sequence[Pending], lock: AbstractContextManager[object]) -> None:

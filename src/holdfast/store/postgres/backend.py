@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 
@@ -39,7 +39,7 @@ FIRST_SLICE = 64
 class PostgresBackend:
     """A log in one schema of a PostgreSQL database."""
 
-    capabilities = Capabilities(durable=True, cross_process=True, overwrites=False)
+    capabilities = Capabilities(durable=True, cross_process=True, overwrites=False, overlaps=True)
 
     def __init__(self, address: Address, durability: Durability, sources: Sources) -> None:
         self.address = address
@@ -88,6 +88,10 @@ class PostgresBackend:
         self._forgetter.written({write.tenant for write in writes})
         self._notifier.tell(stop=any(isinstance(w.turn, Interrupting) for w in writes))
         return outcomes
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something once, while the server does the next batch."""
+        self._writer.meanwhile(work)
 
     def leave(self) -> None:
         """Let go of the connection."""

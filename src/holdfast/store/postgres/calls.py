@@ -10,7 +10,7 @@ was done, and from there on statements are sent whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import count
 from struct import Struct as Binary
@@ -24,6 +24,10 @@ from holdfast.store.postgres.connections import Connection
 
 _INTEGER = Binary("!q")
 _NOT_PREPARED = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
+
+
+def _nothing() -> None:
+    """Have nothing to do while a call is under way."""
 
 
 class Call(Struct, frozen=True):
@@ -56,20 +60,32 @@ def number_in(found: PGresult, row: int, column: int) -> int | None:
     return None if value is None else int.from_bytes(value, "big", signed=True)
 
 
-def call(connection: Connection, wanted: Call, values: Sequence[bytes | None]) -> PGresult:
-    """Call a function in a transaction of its own; raises what psycopg would raise."""
+def call(
+    connection: Connection,
+    wanted: Call,
+    values: Sequence[bytes | None],
+    meanwhile: Callable[[], None] = _nothing,
+) -> PGresult:
+    """Call a function in a transaction of its own; raises what psycopg would raise.
+
+    `meanwhile` is done when the call is on its way; it may be called twice.
+    """
     if _keeps_statements(connection):
         try:
-            return _call_prepared(connection, wanted, values)
+            return _call_prepared(connection, wanted, values, meanwhile)
         except _NOT_PREPARED:
             connection.prepared = None
     formats = [Format.BINARY] * len(values)
     connection.pgconn.send_query_params(wanted.statement, values, None, formats, Format.BINARY)
+    meanwhile()
     return _answer(connection)
 
 
 def _call_prepared(
-    connection: Connection, wanted: Call, values: Sequence[bytes | None]
+    connection: Connection,
+    wanted: Call,
+    values: Sequence[bytes | None],
+    meanwhile: Callable[[], None],
 ) -> PGresult:
     assert connection.prepared is not None, "it keeps statements"
     if wanted.name not in connection.prepared:
@@ -78,6 +94,7 @@ def _call_prepared(
         connection.prepared.add(wanted.name)
     formats = [Format.BINARY] * len(values)
     connection.pgconn.send_query_prepared(wanted.name, values, formats, Format.BINARY)
+    meanwhile()
     return _answer(connection)
 
 

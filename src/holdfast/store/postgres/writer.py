@@ -12,7 +12,7 @@ write is refused as `contended`, and the engine sends it again while its caller 
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
@@ -62,6 +62,7 @@ class Writer:
         self._held_up: dict[tuple[str, str], psycopg.Error] = {}
         self._held = ExitStack()
         self._connection: Connection | None = None
+        self._work: Callable[[], None] | None = None
 
     def begin(self, *, wait: bool) -> bool:
         """Get hold of a connection; false if the server does not answer, but may do so soon."""
@@ -80,8 +81,18 @@ class Writer:
         self._connection = None
         self._held.close()
 
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something once, as soon as the next batch's first call waits for its answer."""
+        self._work = work
+
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes, those of one session in their order; all durable when this returns."""
+        try:
+            return self._commit_until_known(writes)
+        finally:
+            self._do_work()
+
+    def _commit_until_known(self, writes: Sequence[Write]) -> list[Outcome]:
         new_id = self._sources.new_id
         batch = _Batch([Stamped(write, f"w_{new_id()}") for write in writes])
         deadline = time.monotonic() + self._address.timeout_s
@@ -98,6 +109,7 @@ class Writer:
                 failure = error
                 if not isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
                     batch.in_doubt = True
+            self._do_work()
             self.finish()
             self._connections.close()  # what is kept for later use led to the server that is gone
             if time.monotonic() + pause_s > deadline:
@@ -105,6 +117,11 @@ class Writer:
                 return batch.outcomes()
             time.sleep(pause_s)
             pause_s = min(max(2 * pause_s, PAUSE_S), MAX_PAUSE_S)
+
+    def _do_work(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work()
 
     def _last_word(self, failure: Exception, *, in_doubt: bool) -> HoldfastError:
         if in_doubt:
@@ -150,11 +167,13 @@ class Writer:
         self, connection: Connection, group: Sequence[Stamped], batch: _Batch
     ) -> None:
         tenant = group[0].write.tenant
+        others = [s for s in group if s.write.kind is not WriteKind.INDEX]
+        appends, rest = gathered(others, batch.decided)
+        if not appends or len(others) < len(group):
+            self._do_work()  # first there is something that has more than one answer to wait for
         for stamped in group:
             if stamped.write.kind is WriteKind.INDEX:
                 batch.settle(stamped, self._index(connection, tenant))
-        others = [s for s in group if s.write.kind is not WriteKind.INDEX]
-        appends, rest = gathered(others, batch.decided)
         if appends:
             rest = _in_order(group, rest + self._append(connection, tenant, appends, batch))
         if rest:
@@ -194,12 +213,12 @@ class Writer:
         known = calls(self._address.schema)
         if len(appends) == 1 and appends[0].is_lone():
             values = lone_parameters(self._wait_ms(), tenant, self._now(), appends[0])
-            found = call(connection, known["append"], values)
+            found = call(connection, known["append"], values, self._do_work)
             revision = number_in(found, 0, 0)
             if revision is not None:
                 return [(1, revision, revision, False)]
         values = parameters(self._wait_ms(), tenant, self._now(), appends)
-        found = call(connection, known["commit"], values)
+        found = call(connection, known["commit"], values, self._do_work)
         revisions, histories = (integers_in(found.get_value(0, column)) for column in range(2))
         interrupted = booleans_in(found.get_value(0, 2))
         answers = zip(range(1, len(appends) + 1), revisions, histories, interrupted, strict=True)
