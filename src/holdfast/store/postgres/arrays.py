@@ -69,6 +69,8 @@ def learn_arrays(connection: Connection) -> None:
 
 def integers(values: Sequence[int | None]) -> Integers:
     """Return an array of numbers."""
+    if values and values.count(values[0]) == len(values):
+        return _same_integers(values[0], len(values))
     if None in values:
         packed = b"".join([_NULL if value is None else _integer(8, value) for value in values])
     else:
@@ -106,6 +108,13 @@ def integers_in(found: bytes | None) -> tuple[int, ...]:
 def booleans_in(found: bytes | None) -> tuple[bool, ...]:
     """Return the truth values of an array that the server has sent; none is null."""
     return () if found is None else tuple(map(bool, found[_head.size + 4 :: 5]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _same_integers(value: int | None, count: int) -> Integers:
+    """Return one number so many times: often a batch's writes are all of the same form."""
+    element = _NULL if value is None else _integer(8, value)
+    return Integers(_header(_INTEGER, count) + count * element)
 
 
 @functools.lru_cache(maxsize=1024)

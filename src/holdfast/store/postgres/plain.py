@@ -8,6 +8,7 @@ not hold it does nothing: then the rules decide, as they decide about every othe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from holdfast.model.turn import Held, Holding, Token
 from holdfast.model.usage import TurnStatus
 from holdfast.model.write import Creation, Write, WriteKind
 from holdfast.rules.decision import Answer
-from holdfast.store.postgres.arrays import booleans, integers, texts
+from holdfast.store.postgres.arrays import Texts, booleans, integers, texts
 from holdfast.store.postgres.calls import integer, text
 from holdfast.store.postgres.sharding import shard_of
 
@@ -39,7 +40,8 @@ class Append:
     """What a batch appends to one session: done whole, or not at all.
 
     Entries are counted from 1. `ends` says of each write which entry is its last, `histories` which
-    is the last with messages so far; both are 0 if there is none.
+    is the last with messages so far; both are 0 if there is none. `may_create` says whether it may
+    be done where the session is not there yet, `lowest` and `highest` what it is based on.
     """
 
     def __init__(self) -> None:
@@ -51,12 +53,10 @@ class Append:
         self.history = 0
         self.lease: tuple[Token, str] | None = None
         self.closes = False
+        self.may_create = True
+        self.lowest: int | None = None
+        self.highest: int | None = None
         self._keys: set[str] = set()
-
-    @property
-    def writes(self) -> list[Write]:
-        """Its writes."""
-        return [stamped.write for stamped in self.stamped]
 
     @property
     def first(self) -> Write:
@@ -89,19 +89,17 @@ class Append:
         self.histories.append(self.history)
         if write.key is not None:
             self._keys.add(write.key)
+        base = write.base_revision
+        if base:
+            self.lowest = base if self.lowest is None else min(self.lowest, base)
+            self.highest = base if self.highest is None else max(self.highest, base)
+        if base or write.expected_revision or write.turn is not None:
+            self.may_create = False
+        if write.creation is not Creation.ALLOWED:
+            self.may_create = False
         if isinstance(write.turn, Holding):
             self.lease = _lease(write)
             self.closes = self.closes or write.turn.status is not TurnStatus.RUNNING
-
-    def may_create(self) -> bool:
-        """Say whether all of it may be done where the session is not there yet."""
-        return all(
-            write.creation is Creation.ALLOWED
-            and write.turn is None
-            and not write.expected_revision
-            and not write.base_revision
-            for write in self.writes
-        )
 
     def is_lone(self) -> bool:
         """Say whether it is one entry with messages, outside of turns and without conditions."""
@@ -112,10 +110,6 @@ class Append:
             and self.first.expected_revision is None
             and self.first.base_revision is None
         )
-
-    def bases(self) -> list[int]:
-        """Return the revisions that its writes are based on; 0 says nothing."""
-        return [base for write in self.writes if (base := write.base_revision)]
 
     def answers(
         self, revision: int, history: int, *, interrupted: bool
@@ -185,7 +179,6 @@ def parameters(
 
     Before it comes how long it may wait for a lock.
     """
-    bases = [append.bases() for append in appends]
     leases = [append.lease for append in appends]
     writes = [
         (number, stamped, (end if stamped.write.entries else last) or None)
@@ -199,10 +192,10 @@ def parameters(
         integer(now),
         integers([shard_of(tenant, append.first.session_id) for append in appends]),
         texts([append.first.session_id for append in appends]),
-        booleans([append.may_create() for append in appends]),
+        booleans([append.may_create for append in appends]),
         _unless_null(integers, [append.first.expected_revision for append in appends]),
-        _unless_null(integers, [min(some, default=None) for some in bases]),
-        _unless_null(integers, [max(some, default=None) for some in bases]),
+        _unless_null(integers, [append.lowest for append in appends]),
+        _unless_null(integers, [append.highest for append in appends]),
         _unless_null(integers, [lease and lease[0].session for lease in leases]),
         _unless_null(integers, [lease and lease[0].fence for lease in leases]),
         _unless_null(texts, [lease and lease[1] for lease in leases]),
@@ -211,14 +204,14 @@ def parameters(
         integers([append.messages for append in appends]),
         integers([append.history for append in appends]),
         integers([number for number, _, _ in writes]),
-        texts([stamped.write.kind for _, stamped, _ in writes]),
+        _kinds([stamped.write.kind for _, stamped, _ in writes]),
         _unless_null(texts, [stamped.write.key for _, stamped, _ in writes]),
         texts([stamped.id for _, stamped, _ in writes]),
         integers([end for _, _, end in writes]),
         integers([number for number, _, _, _ in entries]),
         integers([place for _, place, _, _ in entries]),
         integers([before for _, _, before, _ in entries]),
-        texts([new.kind for _, _, _, new in entries]),
+        _kinds([new.kind for _, _, _, new in entries]),
         _unless_null(texts, [new.turn for _, _, _, new in entries]),
         integers([new.attempt for _, _, _, new in entries]),
         texts([new.payload for _, _, _, new in entries]),
@@ -254,6 +247,17 @@ def _placed(appends: Sequence[Append]) -> Iterator[tuple[int, int, int, NewEntry
         for place, new in enumerate(append.entries, 1):
             yield number, place, before, new
             before += new.count
+
+
+def _kinds(values: Sequence[str]) -> Texts:
+    if values and values.count(values[0]) == len(values):
+        return _same_kind(values[0], len(values))
+    return texts(values)
+
+
+@functools.lru_cache(maxsize=1024)
+def _same_kind(kind: str, count: int) -> Texts:
+    return texts(count * [kind])
 
 
 def _unless_null(
