@@ -53,6 +53,8 @@ def test_sessions_are_found_by_their_key(database: str) -> None:
             outcomes: list[Outcome] = []
             backend = opened(database)
             commit(backend, [add(f"s{number}") for number in range(first, first + 64)], outcomes)
+            for _ in range(6):
+                commit(backend, [add(f"s{first}")], outcomes)
             backend.close()
             assert all(isinstance(outcome, Commit) for outcome in outcomes)
 

@@ -178,3 +178,7 @@ BEGIN
      WHERE _starts[append] IS NOT NULL;
 END
 $$;
+
+-- A lone append finds its session by the key as well, whenever its plan is made.
+ALTER FUNCTION holdfast.append_v1 SET cpu_operator_cost = 0;
+ALTER FUNCTION holdfast.append_v1 SET plan_cache_mode = force_generic_plan;
