@@ -70,6 +70,33 @@ def test_sessions_are_found_by_their_key(database: str) -> None:
         assert list(scans()) == ["sessions_pkey"]
 
 
+PARTITION = """
+ALTER TABLE holdfast.sessions RENAME TO whole;
+CREATE TABLE holdfast.sessions (LIKE holdfast.whole INCLUDING GENERATED INCLUDING DEFAULTS,
+                                PRIMARY KEY (shard, tenant, id)) PARTITION BY HASH (shard);
+CREATE TABLE holdfast.part_0 PARTITION OF holdfast.sessions
+   FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE holdfast.part_1 PARTITION OF holdfast.sessions
+   FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+"""
+
+
+def test_a_table_in_parts(database: str) -> None:
+    """Where the sessions' table is in parts, with rows in the same places, each gets its own."""
+    opened(database).close()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(PARTITION.encode())
+    backend = opened(database)
+    for _ in range(3):
+        outcomes: list[Outcome] = []
+        commit(backend, [add(f"s{number}") for number in range(16)], outcomes)
+        assert all(isinstance(outcome, Commit) for outcome in outcomes)
+    backend.close()
+    with holdfast.connect(database) as store:
+        assert {store.get_session(f"s{number}").message_count for number in range(16)} == {3}
+        assert store.verify()
+
+
 @pytest.mark.parametrize("held", ["b", "c"])
 def test_rows_are_locked_in_order(schema: str, monkeypatch: pytest.MonkeyPatch, held: str) -> None:
     """A batch locks and makes sessions in the order of their ids, none before its turn."""

@@ -133,11 +133,12 @@ BEGIN
                open_turn = CASE WHEN a.closes THEN NULL ELSE s.open_turn END,
                open_attempt = CASE WHEN a.closes THEN 0 ELSE s.open_attempt END,
                turn_status = CASE WHEN a.closes THEN NULL ELSE s.turn_status END
-          FROM unnest(_places, _new, _expected, _lowest, _highest, _pks, _fences, _turns, _closes,
-                      _counts, _messages, _lasts) WITH ORDINALITY
-            AS a (place, new, expected, lowest, highest, pk, fence, turn, closes,
+          FROM unnest(_places, _shards, _ids, _new, _expected, _lowest, _highest, _pks, _fences,
+                      _turns, _closes, _counts, _messages, _lasts) WITH ORDINALITY
+            AS a (place, shard, id, new, expected, lowest, highest, pk, fence, turn, closes,
                   count, messages, last, number)
-         WHERE s.ctid = a.place
+         -- A place is one of a table: if this one is in parts, each has rows in the same places.
+         WHERE s.ctid = a.place AND s.shard = a.shard AND s.tenant = _tenant AND s.id = a.id
            AND (a.new
                 OR (a.expected IS NULL OR a.expected BETWEEN s.history_revision AND s.revision)
                    AND (a.lowest IS NULL OR a.lowest >= s.pk << 32 AND a.highest <= s.revision)
