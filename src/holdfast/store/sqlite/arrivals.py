@@ -53,7 +53,12 @@ class Arrivals:
         """Put all of them in their place."""
         if self.count:
             self._connection.execute(queries()["settle_arrivals"])
-            self._connection.execute(queries()["empty_arrivals"])
+            # Their pages need not be overwritten: what is erased is erased by rewriting the file.
+            self._connection.execute("PRAGMA secure_delete = FAST")
+            try:
+                self._connection.execute(queries()["empty_arrivals"])
+            finally:
+                self._connection.execute("PRAGMA secure_delete = ON")
             self.count = 0
 
 
