@@ -14,6 +14,7 @@ from holdfast.model.write import Write, WriteKind
 from holdfast.rules.codec import new_entry
 from holdfast.store.backend import Outcome
 from holdfast.store.engine import Engine
+from holdfast.store.pending import AnyPending, State
 from holdfast.store.sources import Sources
 from tests.store.opening import OverlappingBackend
 from tests.turns.stage import wait_for
@@ -105,6 +106,28 @@ def test_the_next_batch_fails(engine: Engine, backend: OverlappingBackend) -> No
     backend.failure = None
     assert isinstance(found[0], Commit)
     assert isinstance(found[1], OutcomeUnknown)
+
+
+def test_the_next_batch_is_nobodys(
+    engine: Engine, backend: OverlappingBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If all of the next one are withdrawn while it is taken, the batch before is told of."""
+    found = post_two(engine, backend)
+    take_batch = engine._take_batch
+
+    def take_nobody() -> list[AnyPending]:
+        monkeypatch.undo()
+        with engine._lock:
+            for pending in engine._queue:
+                pending.state = State.WITHDRAWN
+        nobody = take_batch()
+        engine.post(add("c"), told(backend, "c", found))
+        return nobody
+
+    monkeypatch.setattr(engine, "_take_batch", take_nobody)
+    backend.gate.set()
+    wait_for(lambda: len(found) == 2, "both outcomes")
+    assert backend.events == ["sent a", "told a", "sent c", "told c"]
 
 
 def test_half_of_a_crowd_at_a_time(engine: Engine, backend: OverlappingBackend) -> None:

@@ -449,7 +449,6 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - a worker's loop: whoever waits must learn
             batch = batch or self._take_batch()
             outcomes = [refusals.unexpected(error) for _ in batch]
-        self._untold.tell()
         self._untold.keep(*self._put_back(batch, outcomes, begun))
         self._untold.tell()
         with self._lock:

@@ -96,7 +96,8 @@ class Untold:
         return len(self._batch)
 
     def keep(self, batch: Sequence[AnyPending], outcomes: Sequence[Outcome]) -> None:
-        """Tell them later; there is none that was kept before."""
+        """Tell them later, and those that were kept before now: the next batch may be of nobody."""
+        self.tell()
         self._batch, self._outcomes = batch, outcomes
 
     def tell(self) -> None:
