@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from holdfast.model.entry import EntryKind, LogRow
 from holdfast.store.sqlite.queries import queries, run_bulk
 
-FEWEST_SESSIONS = 4
+FEWEST_SESSIONS = 3
 MOST_ENTRIES = 512
 """More are put in their place by the batch that brings them, which takes some milliseconds."""
 
