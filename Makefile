@@ -12,8 +12,8 @@ CODE = $(wildcard src tests scripts benchmarks)
 CHECKS := check-format check-lint check-types check-floors check-sync-face check-sizes \
 	check-bare-import check-cli-reference check-docs
 
-# Two processes share the tests, a file or a class at a time. For one: make test ARGS="-n 0"
-SIDE_BY_SIDE := -n logical --maxprocesses 2 --dist loadscope --no-loadscope-reorder
+# Three processes share the tests, a file or a class at a time. For one: make test ARGS="-n 0"
+SIDE_BY_SIDE := -n 3 --dist loadscope --no-loadscope-reorder
 
 # The theme's advertisement for its successor is not a warning about our pages.
 export NO_MKDOCS_2_WARNING := 1
@@ -22,7 +22,7 @@ export NO_MKDOCS_2_WARNING := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture torture-kills torture-postgres torture-power torture-history docs format \
+.PHONY: help setup demo test check bench torture torture-kills torture-postgres torture-power torture-history docs format \
 	sync-face schema-fixture $(CHECKS)
 
 help: ## show this list
@@ -40,6 +40,8 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements/dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+setup: $(READY) ## create the environment that all others need
 
 demo: $(READY) ## kill, race and rewrite against a real store, and count what is left
 	@$(BIN)/holdfast demo $(ARGS)

@@ -122,7 +122,7 @@ def test_a_process_that_ends_by_itself_breaks_the_run_off(tmp_path: Path) -> Non
 
 def test_the_command_checks_both_stores(tmp_path: Path) -> None:
     """`python -m holdfast.testing.checking` says in JSON what it found of memory and of a file."""
-    command = [sys.executable, "-m", "holdfast.testing.checking", "--operations", "12000"]
+    command = [sys.executable, "-m", "holdfast.testing.checking", "--operations", "4000"]
     done = subprocess.run(
         [*command, "--seed", "4", "--kills", "2", "--durability", "relaxed", "--json"],
         env={"TMPDIR": str(tmp_path)},

@@ -108,7 +108,7 @@ def follow_everything(text: str) -> None:
     print_rich(*turn_lines(shown._turns.of.values()))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts)
 @example(NASTY)
 def test_no_text_prints_a_control_character(text: str) -> None:
@@ -116,7 +116,7 @@ def test_no_text_prints_a_control_character(text: str) -> None:
     assert CONTROLS.search(printed(lambda: everything(text))) is None
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(texts)
 @example(NASTY)
 def test_on_a_terminal_only_colours_are_added(text: str) -> None:
