@@ -244,20 +244,22 @@ def test_damage(data: st.DataObject) -> None:
         with pytest.raises(CorruptEntry) as caught:
             codec.check_payload("s", 7, payload, entry.checksum)
         assert (caught.value.session_id, caught.value.revision) == ("s", 7)
-        rows = [(revision, entry.payload, entry.checksum) for revision in range(5)]
-        rows.append((7, payload, entry.checksum))  # type: ignore[arg-type] # a damaged column
+        intact = data.draw(st.integers(0, 3 * codec.FIRST_ROWS))
+        rows = [(revision, entry.payload, entry.checksum) for revision in range(intact)]
+        rows.append((777, payload, entry.checksum))  # type: ignore[arg-type] # a damaged column
         with pytest.raises(CorruptEntry) as caught:
-            codec.joined("s", rows, 0)
-        assert caught.value.revision == 7
+            codec.joined_entries("s", rows)
+        assert caught.value.revision == 777
+        with pytest.raises(codec.Damaged) as found:
+            codec.joined((held, checksum) for _, held, checksum in rows)
+        assert found.value.index == intact
 
 
 @given(st.lists(st.integers(1, 4_000), max_size=300))
 def test_joining(sizes: list[int]) -> None:
     """Joined payloads hold the same lines in order, in few blocks of about equal size."""
     entries = [codec.new_entry(EntryKind.MESSAGE, [b"x" * size]) for size in sizes]
-    rows = [(9 + number, one.payload, one.checksum) for number, one in enumerate(entries)]
-    revision, blocks = codec.joined("s", iter(rows), 8)
-    assert revision == 8 + len(sizes)
+    blocks = codec.joined((entry.payload, entry.checksum) for entry in entries)
     assert codec.split_lines(blocks) == [entry.payload for entry in entries]
     assert len(blocks) <= 2 + len(sizes) // codec.FIRST_ROWS + sum(sizes) * 4 // codec.SLICE_BYTES
 

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 import holdfast
 from holdfast import SessionStore
-from holdfast.errors import Unavailable
+from holdfast.errors import CorruptEntry, Unavailable
 from holdfast.store.backend import Backend
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import arrivals, fulltext, migrations
@@ -166,6 +167,35 @@ def test_reads_take_both(path: Path, always: None, monkeypatch: pytest.MonkeyPat
         assert store.stats().entries == 6
         assert len(store.search("5")) == 1
         assert store.verify()
+
+
+@pytest.mark.parametrize("damaged", range(6))
+def test_a_damaged_one_is_named(
+    path: Path, always: None, monkeypatch: pytest.MonkeyPatch, damaged: int
+) -> None:
+    """Whether it is in its place or has arrived, by whatever reads it and by nothing else."""
+    with holdfast.connect(path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(arrivals, "FEWEST_SESSIONS", 100)
+            commits = [store.add_user_message("s", f"{number}") for number in range(4)]
+        commits += [store.add_user_message("s", f"{number}") for number in range(4, 6)]
+    assert places(path) == (4, 2)
+    revisions = [commit.revision for commit in commits]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table in ("messages", "arrivals"):
+            change = f"UPDATE {table} SET crc = crc + 1 WHERE revision = ?"
+            connection.execute(change, (revisions[damaged],))
+    with holdfast.connect(path) as store:
+        for (end, at), last in product([*enumerate(revisions, 1), (6, None)], range(7)):
+            begin = max(0, end - last)
+            read = partial(store.get_chat_history, "s", last, at=at)
+            if begin <= damaged < end:
+                with pytest.raises(CorruptEntry) as caught:
+                    read()
+                assert caught.value.revision == revisions[damaged]
+            else:
+                said = [message["content"] for message in read()]
+                assert said == [f"{number}" for number in range(begin, end)]
 
 
 def test_a_search_without_an_index_takes_both(

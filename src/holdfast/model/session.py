@@ -73,7 +73,6 @@ class SessionRow(NamedTuple):
 class ListedSession(NamedTuple):
     """What a list of sessions needs of a session's row: each column takes time to read."""
 
-    pk: int
     rank: int
     id: str
     title: str | None
@@ -86,6 +85,11 @@ class ListedSession(NamedTuple):
     turn_status: str | None
     meta: str
     labels: str
+
+    @property
+    def pk(self) -> int:
+        """The session's key, which its revisions begin with."""
+        return self.revision >> REVISION_BITS
 
 
 def listed(row: SessionRow) -> ListedSession:

@@ -87,23 +87,23 @@ def _of_turn(
 def session_info(row: SessionRow | ListedSession) -> SessionInfo:
     """Return what callers see of a session's row; damaged metadata must not hide the session."""
     try:
-        metadata = codec.decode_object(row.meta)
-        labels = codec.decode_object(row.labels)
+        metadata = {} if row.meta == "{}" else codec.decode_object(row.meta)
+        labels = {} if row.labels == "{}" else codec.decode_object(row.labels)
         status = row.turn_status or "idle"
     except msgspec.MsgspecError:
         metadata, labels, status = {}, {}, "damaged"
-    return SessionInfo(
-        id=row.id,
-        title=row.title,
-        user_id=row.user_id,
-        agent_name=row.agent_name,
-        created_at=moment(row.created),
-        updated_at=moment(row.updated),
-        message_count=row.message_count,
-        revision=row.revision,
-        status=status,
-        metadata=metadata,
-        labels=labels,
+    return SessionInfo(  # by position, which is quicker: lists have many
+        row.id,
+        row.title,
+        row.user_id,
+        row.agent_name,
+        moment(row.created),
+        moment(row.updated),
+        row.message_count,
+        row.revision,
+        status,
+        metadata,
+        labels,
     )
 
 

@@ -10,12 +10,12 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypedDict
-from zlib import crc32
 
 import msgspec
 
 from holdfast.errors import InvalidArgument
 from holdfast.model.search import Found, Phrase, Query, Said
+from zlib import crc32
 from holdfast.rules.words import located, normal, words
 
 MAX_QUERY_WORDS = 100

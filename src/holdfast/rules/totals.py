@@ -7,13 +7,13 @@ put together elsewhere may, the first counts. A damaged record is a call of whic
 from __future__ import annotations
 
 from collections.abc import Iterable
-from zlib import crc32
 
 import msgspec
 
 from holdfast.model.entry import LogRow
 from holdfast.model.session import REVISION_BITS
 from holdfast.model.usage import ModelUsage, Usage, UsageTotals
+from zlib import crc32
 
 _decode = msgspec.json.Decoder(Usage).decode
 

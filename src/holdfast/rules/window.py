@@ -24,6 +24,6 @@ def reaches_back(messages: list[Message]) -> bool:
         if message["role"] == "tool":
             if message.get("tool_call_id") not in calls:
                 return True
-        else:
-            calls.update(str(call["id"]) for call in message.get("tool_calls") or ())
+        elif called := message.get("tool_calls"):
+            calls.update(str(call["id"]) for call in called)
     return False

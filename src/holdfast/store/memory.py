@@ -208,8 +208,9 @@ class MemoryBackend:
                     break
                 base = entry.revision
         found = [e for e in log if base < e.revision <= upper and e.kind == EntryKind.MESSAGE]
-        rows = ((e.revision, e.payload, e.checksum) for e in found)
-        return HistoryRead(row, *codec.joined(session_id, rows, base), complete=True)
+        rows = [(e.revision, e.payload, e.checksum) for e in found]
+        revision = found[-1].revision if found else base
+        return HistoryRead(row, revision, codec.joined_entries(session_id, rows), complete=True)
 
     def read_log(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None

@@ -110,9 +110,10 @@ class PostgresBackend:
         )
         if found is None:
             return None
-        revision, payloads = codec.joined(session_id, found.rows, found.base)
+        revision = found.rows[-1][0] if found.rows else found.base
         if last == 0:
             return HistoryRead(found.session, revision, (), complete=False)
+        payloads = codec.joined_entries(session_id, found.rows)
         return HistoryRead(found.session, revision, payloads, found.complete)
 
     def read_log(

@@ -238,14 +238,14 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
   FROM holdfast.sessions WHERE tenant = %s AND open_turn IS NOT NULL ORDER BY id;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
-SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+SELECT rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s)
  ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_user_sessions: The same for one user, and perhaps one agent, whose index is not to be asked.
-SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+SELECT rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND user_id = %s
@@ -253,7 +253,7 @@ SELECT pk, rank, id, title, user_id, agent_name, created, updated,
  ORDER BY rank_group DESC, rank DESC, pk DESC LIMIT %s;
 
 -- list_agent_sessions: The same for one agent.
-SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+SELECT rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM holdfast.sessions
  WHERE tenant = %s AND rank_group <= %s::bigint >> 10 AND (rank, pk) < (%s, %s) AND agent_name = %s

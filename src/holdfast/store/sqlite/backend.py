@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 from holdfast.model.entry import LogRow
 from holdfast.model.search import Found, Search
@@ -34,6 +35,9 @@ from holdfast.store.sqlite.writer import Writer
 
 _TOP = (1 << 63) - 1
 FORK_WAIT_S = 5.0
+
+Extent: TypeAlias = tuple[int, int]
+"""The revision that a generation lies above, and its last one."""
 
 
 class SqliteBackend:
@@ -130,21 +134,17 @@ class SqliteBackend:
             if session is None:
                 return None
             if at is None:
-                base, upper = session.base, session.revision
+                extent, revision = (session.base, session.revision), session.history_revision
             else:
-                base, upper = _generation(connection, session, at)
-            rows: Iterable[codec.PayloadRow] = chain(
-                connection.execute(queries()["history"], (base, upper)),
-                connection.execute(queries()["arrived"], (base, upper)),
-            )
-            complete = True
-            if last is not None:
-                # Of none at all there is still a revision: that of the last one left out.
-                rows, complete = _last(connection, (base, upper), max(last, 1))
-            revision, payloads = codec.joined(session_id, rows, base)
-        if last == 0:
-            payloads, complete = (), False
-        return HistoryRead(session, revision, payloads, complete)
+                extent = _generation(connection, session, at)
+                revision = _history_revision(connection, extent)
+            if last is None:
+                return HistoryRead(
+                    session, revision, _whole(connection, session, extent), complete=True
+                )
+            if last == 0:
+                return HistoryRead(session, revision, (), complete=False)
+            return HistoryRead(session, revision, *_last(connection, session, extent, last))
 
     def read_log(
         self, tenant: str, session_id: str, *, after: int = 0, limit: int | None = None
@@ -318,7 +318,7 @@ def _session(connection: sqlite3.Connection, tenant: str, session_id: str) -> Se
     return SessionRow._make(row) if row else None
 
 
-def _generation(connection: sqlite3.Connection, session: SessionRow, at: int) -> tuple[int, int]:
+def _generation(connection: sqlite3.Connection, session: SessionRow, at: int) -> Extent:
     """Return the base and the last revision of the generation that holds revision `at`."""
     for reset, ends in connection.execute(queries()["resets_until"], (session.start, at)):
         if ends <= at:
@@ -327,21 +327,53 @@ def _generation(connection: sqlite3.Connection, session: SessionRow, at: int) ->
     return session.start, at
 
 
+def _history_revision(connection: sqlite3.Connection, extent: Extent) -> int:
+    """Return the last revision of a generation's messages, or that of its reset."""
+    (revision,) = connection.execute(queries()["last_message"], (*extent, *extent)).fetchone()
+    return extent[0] if revision is None else int(revision)
+
+
+def _whole(
+    connection: sqlite3.Connection, session: SessionRow, extent: Extent
+) -> tuple[bytes, ...]:
+    """Return a history's payloads."""
+    rows = chain(
+        connection.execute(queries()["history"], extent),
+        connection.execute(queries()["arrived"], extent),
+    )
+    try:
+        return codec.joined(rows)
+    except codec.Damaged as damaged:
+        revision = _revisions(connection, extent)[damaged.index]
+        raise codec.mismatch(session.id, revision) from None
+
+
 def _last(
-    connection: sqlite3.Connection, bounds: tuple[int, int], last: int
-) -> tuple[list[codec.PayloadRow], bool]:
-    """Return the entries that hold the last messages, and whether they reach the beginning."""
-    rows: list[codec.PayloadRow] = []
-    first = end = 0
-    for revision, first, payload, checksum in chain(
-        connection.execute(queries()["arrived_backwards"], bounds),
-        connection.execute(queries()["history_backwards"], bounds),
-    ):
-        end = end or first + payload.count(b"\n") + 1
-        rows.append((revision, payload, checksum))
-        if end - first >= last:
+    connection: sqlite3.Connection, session: SessionRow, extent: Extent, last: int
+) -> tuple[tuple[bytes, ...], bool]:
+    """Return payloads that hold the last messages, and whether they reach the beginning."""
+    rows: list[codec.CheckedPayload] = []
+    held = 0
+    found = chain(
+        connection.execute(queries()["arrived_backwards"], extent),
+        connection.execute(queries()["history_backwards"], extent),
+    )
+    for payload, checksum in found:
+        rows.append((payload, checksum))
+        held += payload.count(b"\n") + 1
+        if held >= last:
             break
-    return rows[::-1], first == 0
+    try:
+        return codec.joined(reversed(rows)), next(found, None) is None
+    except codec.Damaged as damaged:
+        revision = _revisions(connection, extent)[damaged.index - len(rows)]
+        raise codec.mismatch(session.id, revision) from None
+
+
+def _revisions(connection: sqlite3.Connection, extent: Extent) -> list[int]:
+    """Return the revisions of a history's entries, which a read does without."""
+    found = connection.execute(queries()["revisions"], (*extent, *extent))
+    return [int(revision) for (revision,) in found]
 
 
 def _log(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[LogRow]:

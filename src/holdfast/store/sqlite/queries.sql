@@ -97,20 +97,32 @@ SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
  WHERE revision > ? AND revision <= ? AND kind = 'reset' ORDER BY revision;
 
 -- history: The message entries of a generation up to a revision, oldest first.
-SELECT revision, CAST(payload AS BLOB), crc
+SELECT CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision;
 
 -- arrived: Those of them that are not in their place yet; all others are older.
-SELECT revision, CAST(payload AS BLOB), crc
+SELECT CAST(payload AS BLOB), crc
   FROM arrivals WHERE revision > ? AND revision <= ? ORDER BY revision;
 
 -- history_backwards: The message entries of a generation, newest first, until there are enough.
-SELECT revision, ordinal, CAST(payload AS BLOB), crc
+SELECT CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ? ORDER BY revision DESC;
 
 -- arrived_backwards: Those of them that are not in their place yet; all others are older.
-SELECT revision, ordinal, CAST(payload AS BLOB), crc
+SELECT CAST(payload AS BLOB), crc
   FROM arrivals WHERE revision > ? AND revision <= ? ORDER BY revision DESC;
+
+-- last_message: The last revision of a generation's message entries, if it has any.
+SELECT max(revision)
+  FROM (SELECT max(revision) AS revision FROM messages WHERE revision > ? AND revision <= ?
+        UNION ALL
+        SELECT max(revision) FROM arrivals WHERE revision > ? AND revision <= ?);
+
+-- revisions: Those of a generation's entries, to name one that is damaged.
+SELECT revision FROM messages WHERE revision > ? AND revision <= ?
+UNION ALL
+SELECT revision FROM arrivals WHERE revision > ? AND revision <= ?
+ ORDER BY 1;
 
 -- resets_until: The last two resets at or before a revision; one may be the commit it lies in.
 SELECT revision, ordinal FROM messages
@@ -140,14 +152,14 @@ DELETE FROM keys WHERE session = ?;
 DELETE FROM sessions WHERE pk = ?;
 
 -- list_sessions: A tenant's sessions, newest first, below a place.
-SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+SELECT rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM sessions
  WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
  ORDER BY rank DESC, pk DESC LIMIT ?;
 
 -- list_user_sessions: The same for one user.
-SELECT pk, rank, id, title, user_id, agent_name, created, updated,
+SELECT rank, id, title, user_id, agent_name, created, updated,
        message_count, revision, turn_status, meta, labels
   FROM sessions
  WHERE tenant = ? AND (rank, pk) < (?, ?) AND (? IS NULL OR agent_name = ?)
