@@ -18,7 +18,7 @@ import msgspec
 from holdfast.errors import CorruptEntry, InvalidMessage
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import PLAIN_KEYS, PLAIN_ROLES, ROLES, Message
-from zlib import crc32
+from holdfast.rules.checksums import crc32
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64

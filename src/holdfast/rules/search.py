@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.errors import InvalidArgument
 from holdfast.model.search import Found, Phrase, Query, Said
-from zlib import crc32
+from holdfast.rules.checksums import crc32
 from holdfast.rules.words import located, normal, words
 
 MAX_QUERY_WORDS = 100

@@ -13,7 +13,7 @@ import msgspec
 from holdfast.model.entry import LogRow
 from holdfast.model.session import REVISION_BITS
 from holdfast.model.usage import ModelUsage, Usage, UsageTotals
-from zlib import crc32
+from holdfast.rules.checksums import crc32
 
 _decode = msgspec.json.Decoder(Usage).decode
 
