@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, repeat
 from operator import contains
-from typing import Any, TypeAlias, TypedDict, TypeGuard, cast
+from typing import Any, TypeAlias, TypedDict, cast
 
 import msgspec
 
 from holdfast.errors import CorruptEntry, InvalidMessage
 from holdfast.model.entry import EntryKind, NewEntry
-from holdfast.model.message import PLAIN_KEYS, PLAIN_ROLES, ROLES, Message
+from holdfast.model.message import PLAIN_KEYS, PLAIN_ROLES, ROLES, Message, SyntheticMessage
 from holdfast.rules.checksums import crc32
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -62,20 +62,53 @@ Stamp = tuple[Callable[[], str], str]
 """Gives a message its id, and says when it was added (ISO 8601, UTC)."""
 
 
+def encode_messages(messages: Iterable[object], path: str, stamp: Stamp) -> list[bytes]:
+    """Return messages as JSON lines; `path` has a place for the number of one that is refused.
+
+    What reading invented is left out: it will be invented again.
+    """
+    return [
+        _plain_line(message, stamp) or _checked_line(message, path.format(index), stamp)
+        for index, message in enumerate(messages)
+        if not isinstance(message, SyntheticMessage)
+    ]
+
+
 def encode_message(message: object, path: str, stamp: Stamp) -> bytes:
     """Return `message` as a JSON line, with `id` and `created_at` added where they are missing."""
+    return _plain_line(message, stamp) or _checked_line(message, path, stamp)
+
+
+def _checked_line(message: object, path: str, stamp: Stamp) -> bytes:
+    clean = _checked(message, path)
+    _require_parts(clean, path)
     new_id, now = stamp
-    if _is_plain(message):
-        line = encode({**message, "id": new_id(), "created_at": now}, path)
-    else:
-        clean = _checked(message, path)
-        _require_parts(clean, path)
-        if "id" not in clean:
-            clean["id"] = new_id()
-        if "created_at" not in clean:
-            clean["created_at"] = now
-        line = encode(clean, path)
-    return _sized(line, path)
+    if "id" not in clean:
+        clean["id"] = new_id()
+    if "created_at" not in clean:
+        clean["created_at"] = now
+    return _sized(encode(clean, path), path)
+
+
+def _plain_line(message: object, stamp: Stamp) -> bytes | None:
+    """Return some text that somebody said, as nearly all messages are, as a JSON line.
+
+    There is nothing more to check; `None` if it is anything else, or cannot be stored.
+    """
+    if not (
+        type(message) is dict
+        and len(message) == PLAIN_KEYS
+        and type(message.get("content")) is str
+        and type(role := message.get("role")) is str
+        and role in PLAIN_ROLES
+    ):
+        return None
+    new_id, now = stamp
+    try:
+        line = _encode({**message, "id": new_id(), "created_at": now})
+    except UnicodeEncodeError:
+        return None
+    return line if len(line) <= MAX_MESSAGE_BYTES else None
 
 
 def _sized(line: bytes, path: str) -> bytes:
@@ -97,17 +130,6 @@ def encode_stored(message: Message, path: str) -> bytes:
         if key not in message:
             raise InvalidMessage("is missing", path=f"{path}.{key}")
     return _sized(encode(_checked(message, path), path), path)
-
-
-def _is_plain(message: object) -> TypeGuard[Message]:
-    # Some text that somebody said, as nearly all messages are: there is nothing more to check.
-    return (
-        type(message) is dict
-        and len(message) == PLAIN_KEYS
-        and type(message.get("content")) is str
-        and type(role := message.get("role")) is str
-        and role in PLAIN_ROLES
-    )
 
 
 def _checked(message: object, path: str) -> Message:

@@ -94,7 +94,7 @@ class Engine:
     def commit(self, write: Write, timeout_s: float) -> Result:
         """Commit `write` from a thread; durable when this returns."""
         deadline = self.sources.monotonic_s() + timeout_s
-        if not _in_event_loop():
+        if self._holder is None and not _in_event_loop():  # a look, to be taken again with the lock
             outcome = self._commit_alone(write)
             if outcome is not None:
                 return _result(outcome)

@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from holdfast.errors import InvalidArgument, InvalidMessage
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
-from holdfast.model.message import Message, SyntheticMessage
+from holdfast.model.message import Message
 from holdfast.model.session import REVISION_BITS
 from holdfast.model.turn import Interrupting, Recovering
 from holdfast.model.write import Creation, Reset, Write, WriteKind
@@ -74,12 +74,7 @@ class Writing:
             raise InvalidMessage(
                 f"messages must be a list of messages, not {type(messages).__name__}"
             )
-        stamp = self._stamp()
-        lines = [
-            codec.encode_message(message, path.format(index), stamp)
-            for index, message in enumerate(messages)
-            if not isinstance(message, SyntheticMessage)  # reading invented it, and will again
-        ]
+        lines = codec.encode_messages(messages, path, self._stamp())
         return Write(
             tenant=self._tenant,
             session_id=check_id(session_id),

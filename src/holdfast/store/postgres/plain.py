@@ -44,6 +44,21 @@ class Append:
     be done where the session is not there yet, `lowest` and `highest` what it is based on.
     """
 
+    __slots__ = (
+        "_keys",
+        "closes",
+        "ends",
+        "entries",
+        "highest",
+        "histories",
+        "history",
+        "lease",
+        "lowest",
+        "may_create",
+        "messages",
+        "stamped",
+    )
+
     def __init__(self) -> None:
         self.stamped: list[Stamped] = []
         self.ends: list[int] = []
@@ -263,7 +278,7 @@ def _same_kind(kind: str, count: int) -> Texts:
 def _unless_null(
     array: Callable[[Sequence[T | None]], bytes], values: Sequence[T | None]
 ) -> bytes | None:
-    return None if all(value is None for value in values) else array(values)
+    return None if values.count(None) == len(values) else array(values)
 
 
 def answer(write: Write, revision: int, history: int, *, interrupted: bool) -> Answer:
