@@ -26,10 +26,11 @@ def environment(requirements: Path, folder: Path) -> Path:
     stamp = folder / ".ready"
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     if not stamp.is_file() or stamp.read_text("utf-8") != wanted:
-        # With our own pip: to install one more takes longer than most of what a list names.
+        # With our own pip: to install one more takes longer than most of what a list names. What is
+        # imported is compiled then: most of it never is.
         _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)])
         pip = [sys.executable, "-m", "pip", "--python", str(folder / PYTHON), "install"]
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps"]
+        options = ["--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
         _run([*pip, *options, "--requirement", str(requirements)])
         stamp.write_text(wanted, "utf-8")
     return folder / PYTHON
