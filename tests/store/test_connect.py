@@ -47,14 +47,45 @@ def test_a_url_names_a_file(own_folder: Path, url: str, file: str) -> None:
     assert store.location == str(own_folder / file)
 
 
-def test_importing_loads_no_more_than_it_must() -> None:
-    """`import holdfast` loads no backend, no search and no asyncio: a program may not need them."""
-    seldom = ("sqlite3", "asyncio", "ctypes", "holdfast.store.memory", "holdfast.rules.search")
-    program = f"import sys, holdfast; print([name for name in {seldom} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("statement", "seldom"),
+    [
+        ("import holdfast", ("msgspec", "threading", "holdfast.errors", "holdfast.store")),
+        ("import holdfast.errors", ("msgspec", "threading", "holdfast.store")),
+        (
+            "import holdfast; holdfast.connect",
+            ("sqlite3", "asyncio", "ctypes", "holdfast.store.memory", "holdfast.rules.search"),
+        ),
+    ],
+)
+def test_importing_loads_no_more_than_it_must(statement: str, seldom: tuple[str, ...]) -> None:
+    """What is not asked for is not loaded: a program may not need it."""
+    program = f"{statement}; import sys; print([name for name in {seldom} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_public_names() -> None:
+    """Each is there when it is asked for, as are the public modules; others are an error."""
+    program = """
+import holdfast
+for name in holdfast.__all__:
+    assert name in dir(holdfast), name
+    value = getattr(holdfast, name)
+    assert vars(holdfast)[name] is value, name
+try:
+    raise holdfast.errors.Conflict("as if")
+except holdfast.errors.HoldfastError:
+    print(holdfast.agents.Agent is holdfast.Agent, holdfast.testing.__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True holdfast.testing\n"
+    with pytest.raises(AttributeError, match="no attribute 'Nobody'"):
+        holdfast.Nobody  # noqa: B018 - looking it up is the test
 
 
 def test_an_absolute_url_names_a_file(own_folder: Path) -> None:
