@@ -63,7 +63,7 @@ Stamp = tuple[Callable[[], str], str]
 
 
 def encode_messages(messages: Iterable[object], path: str, stamp: Stamp) -> list[bytes]:
-    """Return messages as JSON lines; `path` has a place for the number of one that is refused.
+    """Return messages as JSON lines; `path` may have a place for the number of one that is refused.
 
     What reading invented is left out: it will be invented again.
     """

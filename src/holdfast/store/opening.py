@@ -13,7 +13,7 @@ from msgspec import Struct
 from holdfast.errors import HoldfastError, InvalidArgument, InvalidMessage, SessionBusy
 from holdfast.model.commit import Commit
 from holdfast.model.entry import EntryKind, NewEntry
-from holdfast.model.message import Message, SyntheticMessage
+from holdfast.model.message import Message
 from holdfast.model.turn import TURN_PREFIX, Busy, Interrupting, Leaving, Opened, Opening, Token
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
@@ -250,11 +250,7 @@ class TurnRequest:
                 f"a prompt is text, a message or a list of messages, not {type(prompt).__name__}",
                 path="prompt",
             )
-        lines = [
-            codec.encode_message(message, "prompt", self._stamp())
-            for message in messages
-            if not isinstance(message, SyntheticMessage)
-        ]
+        lines = codec.encode_messages(messages, "prompt", self._stamp())
         return (codec.new_entry(EntryKind.MESSAGE, lines),) if lines else ()
 
 

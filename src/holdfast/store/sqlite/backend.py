@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -341,11 +341,7 @@ def _whole(
         connection.execute(queries()["history"], extent),
         connection.execute(queries()["arrived"], extent),
     )
-    try:
-        return codec.joined(rows)
-    except codec.Damaged as damaged:
-        revision = _revisions(connection, extent)[damaged.index]
-        raise codec.mismatch(session.id, revision) from None
+    return _joined(connection, session, extent, rows)
 
 
 def _last(
@@ -363,17 +359,27 @@ def _last(
         held += payload.count(b"\n") + 1
         if held >= last:
             break
+    complete = next(found, None) is None
+    return _joined(connection, session, extent, reversed(rows), first=-len(rows)), complete
+
+
+def _joined(
+    connection: sqlite3.Connection,
+    session: SessionRow,
+    extent: Extent,
+    rows: Iterable[codec.CheckedPayload],
+    first: int = 0,
+) -> tuple[bytes, ...]:
+    """Return the payloads of a history's entries from `first` on.
+
+    Their revisions, which a read does without, are asked for when one of them is damaged.
+    """
     try:
-        return codec.joined(reversed(rows)), next(found, None) is None
+        return codec.joined(rows)
     except codec.Damaged as damaged:
-        revision = _revisions(connection, extent)[damaged.index - len(rows)]
+        revisions = connection.execute(queries()["revisions"], (*extent, *extent)).fetchall()
+        (revision,) = revisions[first + damaged.index]
         raise codec.mismatch(session.id, revision) from None
-
-
-def _revisions(connection: sqlite3.Connection, extent: Extent) -> list[int]:
-    """Return the revisions of a history's entries, which a read does without."""
-    found = connection.execute(queries()["revisions"], (*extent, *extent))
-    return [int(revision) for (revision,) in found]
 
 
 def _log(connection: sqlite3.Connection, after: int, until: int, limit: int) -> list[LogRow]:
