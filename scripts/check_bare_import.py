@@ -69,8 +69,10 @@ def main() -> int:
         command = [sys.executable, "-c", BARE_IMPORT, f"{folder}/bare.db"]
         if subprocess.run(command, env=environment, check=False).returncode:
             return 1
-    above = import_seconds("import holdfast", environment) - import_seconds("pass", environment)
-    print(f"import holdfast: {above * 1000:.0f} ms above a bare interpreter")
+    bare = import_seconds("pass", environment)
+    for code in ("import holdfast", "import holdfast; holdfast.connect"):
+        above = import_seconds(code, environment) - bare
+        print(f"{code}: {above * 1000:.0f} ms above a bare interpreter")
     return 0
 
 
