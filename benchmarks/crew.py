@@ -34,8 +34,14 @@ class Program:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that its Python sees; its home is ours, so that it leaves nothing."""
-        return os.environ | {
+        """The variables that its Python sees; its home is ours, so that it leaves nothing.
+
+        Whatever ours is told, it may keep what it compiles: that was not done at installing.
+        """
+        kept = {
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        }
+        return kept | {
             "PYTHONPATH": os.pathsep.join(map(str, self.search)),
             "HOME": str(self.scratch),
         }
