@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from holdfast.store.statements import named_statements
 
@@ -33,12 +34,23 @@ def bulk(name: str, rows: int) -> str:
 
 def run_bulk(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Run a statement for all rows, in chunks of few sizes: each is prepared once."""
-    if len(rows) == 1:
-        connection.execute(bulk(name, 1), rows[0])
-        return
+    for values, size in _chunks(rows):
+        connection.execute(bulk(name, size), values)
+
+
+def read_bulk(
+    connection: sqlite3.Connection, name: str, rows: Sequence[tuple[object, ...]]
+) -> list[tuple[Any, ...]]:
+    """Return what a query finds for all rows, in chunks of few sizes."""
+    found = []
+    for values, size in _chunks(rows):
+        found += connection.execute(bulk(name, size), values).fetchall()
+    return found
+
+
+def _chunks(rows: Sequence[tuple[object, ...]]) -> Iterator[tuple[tuple[object, ...], int]]:
     start = 0
     while start < len(rows):
         size = min(MAX_CHUNK, 1 << ((len(rows) - start).bit_length() - 1))
-        values = tuple(chain.from_iterable(rows[start : start + size]))
-        connection.execute(bulk(name, size), values)
+        yield tuple(chain.from_iterable(rows[start : start + size])), size
         start += size

@@ -5,6 +5,14 @@ SELECT pk, tenant, id, revision, history_revision, base, floor, message_count,
        open_attempt, turn_status, interrupt_fence
   FROM sessions WHERE tenant = ? AND id = ?;
 
+-- sessions: Several of them.
+WITH wanted (tenant, id) AS (VALUES (?, ?))
+SELECT s.pk, s.tenant, s.id, s.revision, s.history_revision, s.base, s.floor, s.message_count,
+       s.created, s.updated, s.rank, s.title, s.user_id, s.agent_name, s.meta, s.labels,
+       s.fence, s.lease_until, s.lease_ttl, s.lease_owner, s.open_turn,
+       s.open_attempt, s.turn_status, s.interrupt_fence
+  FROM wanted w CROSS JOIN sessions s ON s.tenant = w.tenant AND s.id = w.id;
+
 -- last_key: The highest key that a session ever had, deleted ones included.
 SELECT seq FROM sqlite_sequence WHERE name = 'sessions';
 
@@ -27,22 +35,18 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        open_turn = excluded.open_turn, open_attempt = excluded.open_attempt,
        turn_status = excluded.turn_status, interrupt_fence = excluded.interrupt_fence;
 
--- move_sessions: The same for rows whose log grew and nothing else: what no index holds is set alone.
-INSERT INTO sessions (pk, tenant, id, revision, history_revision, base, floor, message_count,
-                      created, updated, rank, title, user_id, agent_name, meta, labels,
-                      fence, lease_until, lease_ttl, lease_owner, open_turn, open_attempt,
-                      turn_status, interrupt_fence)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (pk) DO UPDATE
-   SET revision = excluded.revision, history_revision = excluded.history_revision,
-       base = excluded.base, message_count = excluded.message_count, updated = excluded.updated,
-       lease_until = excluded.lease_until, interrupt_fence = excluded.interrupt_fence;
-
--- move_session: The same for one row, as a lone caller writes it: the cheapest way there is.
+-- move_sessions: Rows whose log grew and nothing else.
 UPDATE sessions
-   SET revision = ?, history_revision = ?, base = ?, message_count = ?, updated = ?,
-       lease_until = ?, interrupt_fence = ?
- WHERE pk = ?;
+   SET revision = column2, history_revision = column3, base = column4, message_count = column5,
+       updated = column6, lease_until = column7, interrupt_fence = column8, rank = column9
+  FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE pk = column1;
+
+-- move_session: The same for the one that changed last already, which keeps its rank and so its
+-- place in every index.
+UPDATE sessions
+   SET revision = ?2, history_revision = ?3, base = ?4, message_count = ?5, updated = ?6,
+       lease_until = ?7, interrupt_fence = ?8
+ WHERE pk = ?1;
 
 -- insert_messages: Message and reset entries.
 INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)

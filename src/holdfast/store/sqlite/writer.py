@@ -30,7 +30,7 @@ from holdfast.store.sqlite import arrivals, faults
 from holdfast.store.sqlite.arrivals import Arrivals
 from holdfast.store.sqlite.connections import Database
 from holdfast.store.sqlite.indexing import Index, IndexUseless, tidy
-from holdfast.store.sqlite.queries import queries, run_bulk
+from holdfast.store.sqlite.queries import queries, read_bulk, run_bulk
 
 MAX_CACHED = 4096
 ERASURE = "erasure_pending"
@@ -39,7 +39,8 @@ SLOW_ERASURE_S = 0.1
 
 Place = tuple[str, str]
 
-_MOVING = {
+_MOVING = (
+    "pk",
     "revision",
     "history_revision",
     "base",
@@ -47,10 +48,13 @@ _MOVING = {
     "updated",
     "lease_until",
     "interrupt_fence",
-}
+    "rank",
+)
+_place = itemgetter(*map(SessionRow._fields.index, _MOVING))
+"""What of a session's row `move_sessions` writes."""
+
 _rest = itemgetter(*(i for i, name in enumerate(SessionRow._fields) if name not in _MOVING))
-"""What else a session's row says than the numbers that `move_sessions` writes: if it is as it was,
-these numbers are all that changed."""
+"""What else it says: if that is as it was, the session only moved on."""
 
 
 class Writer:
@@ -262,10 +266,13 @@ class _Batch:
         self._keys: dict[tuple[int, str], KeyRow] = {}
         self._changed: dict[int, SessionRow] = {}
         self._moved: dict[int, SessionRow] = {}
+        self._risen = False  # whether one of these changed its rank
         self._last_key: int | None = None
 
     def do_all(self, writes: Sequence[Write]) -> list[Outcome]:
         """Decide all writes, and write what they add."""
+        if len(writes) > 1:
+            self._fetch_sessions({(write.tenant, write.session_id) for write in writes})
         outcomes = [self.do(write) for write in writes]
         self.flush()
         return outcomes
@@ -297,6 +304,7 @@ class _Batch:
             self._changed[row.pk] = row
         elif row != session:
             self._moved[row.pk] = row
+            self._risen = self._risen or row.rank != session.rank
         for entry in decision.rows:
             if entry.kind in (EntryKind.MESSAGE, EntryKind.RESET):
                 self._messages.append(entry)
@@ -348,32 +356,19 @@ class _Batch:
             run_bulk(self._connection, "insert_keys", rows)
         if self._changed:
             run_bulk(self._connection, "put_sessions", list(self._changed.values()))
-        self._move(list(self._moved.values()))
+        if self._risen or len(self._moved) > 1:
+            run_bulk(self._connection, "move_sessions", list(map(_place, self._moved.values())))
+        else:
+            for row in self._moved.values():
+                self._connection.execute(self._queries["move_session"], _place(row)[:-1])
         self._messages, self._activity = [], []
         self._keys, self._changed, self._moved = {}, {}, {}
+        self._risen = False
 
     def _settle(self) -> None:
         """Write everything that was decided so far, and have all messages in their place."""
         self.flush()
         self.arrivals.settle()
-
-    def _move(self, rows: list[SessionRow]) -> None:
-        """Write the rows of sessions whose log grew, and nothing else of them changed."""
-        if len(rows) > 1:
-            run_bulk(self._connection, "move_sessions", rows)
-            return
-        for row in rows:
-            values = (
-                row.revision,
-                row.history_revision,
-                row.base,
-                row.message_count,
-                row.updated,
-                row.lease_until,
-                row.interrupt_fence,
-                row.pk,
-            )
-            self._connection.execute(self._queries["move_session"], values)
 
     def turn_rows(self, session: SessionRow, turn: str) -> Sequence[LogRow]:
         """Return the turn entries of one turn, the batch's own included."""
@@ -405,6 +400,13 @@ class _Batch:
         if decision.forget is not None:
             extent = (session.start, decision.forget)
             self._connection.execute(self._queries["delete_deltas"], extent)
+
+    def _fetch_sessions(self, places: set[Place]) -> None:
+        """Read the rows of sessions that are not known, in few statements."""
+        unknown = [place for place in places if place not in self._known]
+        for row in read_bulk(self._connection, "sessions", unknown):
+            session = SessionRow._make(row)
+            self.sessions[session.tenant, session.id] = session
 
     def _session(self, place: Place) -> SessionRow | None:
         if place in self.deleted:
