@@ -103,10 +103,11 @@ def _fill(store: holdfast.SessionStore) -> None:
 
 
 async def _fill_at_once(draft: Path) -> None:
-    # Last, so that these are not put in their place by a write that comes after them.
+    # Last, so that all but one are not put in their place by a write that comes after them.
     async with holdfast.connect_async(draft, sources=_scripted()) as store:
-        names = (f"together-{number}" for number in range(8))
+        names = [f"together-{number}" for number in range(8)]
         await asyncio.gather(*(store.add_user_message(name, "All at once") for name in names))
+        await store.add_assistant_message(names[0], "Put in its place, and so is what came before")
 
 
 def _scripted() -> Sources:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import product
+from operator import sub
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[conform
     """Synchronous stores on a file in which every message is an arrival first."""
     monkeypatch.setattr(arrivals, "FEWEST_SESSIONS", 1)
     monkeypatch.setattr(arrivals, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(arrivals, "LEAVING", 2)
+    monkeypatch.setattr(arrivals, "TOGETHER", 1)
 
     def opened(sources: Sources) -> Backend:
         path = str(tmp_path / "conformance.db")
@@ -66,12 +69,33 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "FEWEST_SESSIONS", 1)
 
 
+@pytest.fixture
+def short(always: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every message is an arrival, and with two more than three the first leave the queue."""
+    monkeypatch.setattr(arrivals, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(arrivals, "LEAVING", 2)
+    monkeypatch.setattr(arrivals, "TOGETHER", 1)
+
+
+UNSETTLED = "arrivals WHERE revision NOT IN (SELECT revision FROM messages)"
+ALL = "(SELECT * FROM messages UNION SELECT * FROM arrivals)"
+
+
 def places(path: Path) -> tuple[int, int]:
-    """How many entries are in their place, and how many have arrived."""
+    """How many entries are in their place, and how many have only arrived."""
+    return count(path, "messages"), count(path, UNSETTLED)
+
+
+def copies(path: Path) -> int:
+    """How many entries stand in the queue and in their place."""
+    return count(path, "arrivals") - count(path, UNSETTLED)
+
+
+def count(path: Path, table: str) -> int:
+    """How many rows there are."""
     with closing(sqlite3.connect(path)) as connection:
-        (placed,) = connection.execute("SELECT count(*) FROM messages").fetchone()
-        (arrived,) = connection.execute("SELECT count(*) FROM arrivals").fetchone()
-    return placed, arrived
+        (found,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(found)
 
 
 def empty_log(path: Path) -> None:
@@ -121,7 +145,7 @@ def test_few_sessions_are_put_in_their_place(path: Path) -> None:
     assert places(path)[1] > 0
     with holdfast.connect(path) as store:
         store.add_user_message(NAMES[0], "alone")
-        assert places(path) == (len(NAMES) + 1, 0)
+        assert places(path) == (2, len(NAMES) - 1)
         assert texts(store, NAMES[0]) == ["many", "alone"]
 
 
@@ -131,16 +155,72 @@ def test_large_messages_are_put_in_their_place(path: Path, always: None) -> None
         store.add_user_message("small", "x")
         assert places(path) == (0, 1)
         store.add_user_message("large", "x" * arrivals.LARGE_BYTES)
-    assert places(path) == (2, 0)
+        assert places(path) == (1, 1)
 
 
 def test_there_are_never_many(path: Path, always: None) -> None:
-    """However many arrive, no more than a few hundred wait for their place."""
+    """However many arrive, a few hundred are in the queue, and no batch puts all in their place."""
+    sessions, most = 40, arrivals.MOST_ENTRIES + arrivals.LEAVING
     with holdfast.connect(path, durability="relaxed") as store:
-        for number in range(arrivals.MOST_ENTRIES + 10):
-            store.add_user_message(f"s{number % 40}", f"{number}")
-        assert places(path) == (arrivals.MOST_ENTRIES + 1, 9)
-        assert texts(store, "s3")[-1] == f"{arrivals.MOST_ENTRIES // 40 * 40 + 3}"
+        placed = [0]
+        for number in range(2 * most):
+            store.add_user_message(f"s{number % sessions}", f"{number}")
+            placed.append(count(path, "messages"))
+        assert count(path, "arrivals") < most
+        together = arrivals.TOGETHER * most // sessions
+        assert 0 < max(map(sub, placed[1:], placed)) <= arrivals.LEAVING + together
+        for number in range(sessions):
+            own = range(number, 2 * most, sessions)
+            assert texts(store, f"s{number}") == [f"{each}" for each in own]
+        assert store.stats().entries == 2 * most
+        assert store.verify()
+
+
+def test_whoever_leaves_takes_its_session_along(path: Path, short: None) -> None:
+    """What else has arrived of its session is put in its place with it, and is read once."""
+    with holdfast.connect(path) as store:
+        for name in ("a", "b", "a", "b"):
+            store.add_user_message(name, name)
+        assert (places(path), copies(path)) == ((0, 4), 0)
+        store.add_user_message("a", "last")
+        assert (places(path), copies(path)) == ((3, 2), 2)
+        assert texts(store, "a") == ["a", "a", "last"]
+        assert texts(store, "a", 2) == ["a", "last"]
+        assert texts(store, "b") == ["b", "b"]
+        assert len(store.read_entries("a")) == 3
+        assert store.stats().entries == 5
+        assert [hit.session_id for hit in store.search("last")] == ["a"]
+
+
+def clear(store: SessionStore) -> None:
+    """Forget for good what a session said."""
+    store.clear_session("s")
+    store.purge("s")
+
+
+def delete(store: SessionStore) -> None:
+    """Forget that there was a session."""
+    store.delete_session("s")
+
+
+@pytest.mark.parametrize("change", [clear, delete])
+def test_a_copy_is_never_the_original(
+    path: Path, short: None, monkeypatch: pytest.MonkeyPatch, change: Callable[[SessionStore], None]
+) -> None:
+    """What is purged or deleted does not come back when its copy would leave the queue."""
+    with holdfast.connect(path) as store:
+        for name in ("other", "s", "s"):
+            store.add_user_message(name, "said")
+        with monkeypatch.context() as patch:
+            patch.setattr(arrivals, "FEWEST_SESSIONS", 100)
+            store.add_user_message("s", "said")
+        assert (places(path), copies(path)) == ((3, 1), 2)
+        change(store)
+        assert copies(path) == 0
+        left = count(path, f"{ALL} WHERE payload LIKE '%said%'")
+        for number in range(20):
+            store.add_user_message(f"new {number % 4}", "more")
+        assert count(path, f"{ALL} WHERE payload LIKE '%said%'") == left == 1
         assert store.verify()
 
 
@@ -217,12 +297,13 @@ def test_processes_know_of_each_others(path: Path, always: None) -> None:
         assert places(path) == (0, 20)
         other.rewind_session("s", -1)
         assert places(path)[1] == 0
+        assert copies(path) == 20
         one.add_user_message("s", "after")
         assert other.get_chat_history("s") == one.get_chat_history("s")
         assert one.verify()
 
 
-@pytest.mark.parametrize("name", ["insert_arrivals", "settle_arrivals", "empty_arrivals"])
+@pytest.mark.parametrize("name", ["insert_arrivals", "settle"])
 def test_a_failure_forgets_nothing(path: Path, always: None, name: str) -> None:
     """A batch that fails anywhere leaves what had arrived, and the next finds it."""
     with sqlite_store(path, failing_connection) as store:
@@ -242,28 +323,54 @@ def test_a_failure_forgets_nothing(path: Path, always: None, name: str) -> None:
         assert places(path) == (3, 0)
 
 
-def test_what_is_deleted_leaves_no_trace(path: Path, always: None) -> None:
-    """A session whose messages had only arrived is erased like any other."""
+@pytest.mark.parametrize("name", ["settle", "drop_arrivals"])
+def test_a_failure_keeps_the_queue(path: Path, short: None, name: str) -> None:
+    """When the first cannot leave, nothing has happened, and they leave with the next batch."""
+    with sqlite_store(path, failing_connection) as store:
+        for number in range(4):
+            store.add_user_message(f"s{number}", "before")
+        FailingConnection.fail_on = bulk(name, 1)
+        with pytest.raises(Unavailable):
+            store.add_user_message("s0", "lost")
+        assert (places(path), copies(path)) == ((0, 4), 0)
+        store.add_user_message("s0", "after")
+        assert (places(path), copies(path)) == ((2, 3), 1)
+        assert texts(store, "s0") == ["before", "after"]
+
+
+@pytest.mark.parametrize("doubled", [0, 1])
+def test_what_is_deleted_leaves_no_trace(
+    path: Path, always: None, monkeypatch: pytest.MonkeyPatch, doubled: int
+) -> None:
+    """A session whose messages only arrived, or stand in two places, is erased like any other."""
     with holdfast.connect(path) as store:
         store.add_user_message("kept", "Pianola")
         store.add_user_message("gone", "Jukebox")
+        if doubled:
+            with monkeypatch.context() as patch:
+                patch.setattr(arrivals, "FEWEST_SESSIONS", 100)
+                store.add_user_message("gone", "Jukebox")
+        assert copies(path) == doubled
         assert store.delete_session("gone").erasure == "done"
         for suffix in ("", "-wal", "-shm"):
             assert b"Jukebox" not in Path(f"{path}{suffix}").read_bytes()
         assert texts(store, "kept") == ["Pianola"]
 
 
-def test_old_code_may_be_at_work(tmp_path: Path, always: None) -> None:
-    """In a store that is only prepared for this schema nothing arrives: old code may read it."""
+@pytest.mark.parametrize("version", range(4, 6))
+def test_old_code_may_be_at_work(tmp_path: Path, always: None, version: int) -> None:
+    """In a store that is only prepared for this schema no copies are made: old code may read it."""
     path = tmp_path / "old.db"
-    path.write_bytes((Path(__file__).parents[1] / "fixtures" / "schema_004.db").read_bytes())
+    path.write_bytes((Path(__file__).parents[1] / f"fixtures/schema_{version:03}.db").read_bytes())
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         migrations.migrate(connection, before_only=True)
         connection.execute("COMMIT")
+    before = count(path, ALL)
     with holdfast.connect(path, migrate=False) as store:
         store.add_user_message("ada", "Hello")
-        assert places(path)[1] == 0
+        assert count(path, "arrivals") == 0
+        assert count(path, "messages") == before + 1
 
 
 WORKER = """

@@ -329,6 +329,21 @@ def test_a_damaged_row_is_found(path: Path) -> None:
         assert store.verify("b")
 
 
+@pytest.mark.parametrize("searched", [0, 1])
+def test_a_lost_page_is_found(path: Path, searched: int) -> None:
+    """`verify` has SQLite look at the whole file, whatever tables there are."""
+    if searched:
+        with holdfast.connect(str(path)) as store:
+            store.search("acknowledged")
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("DELETE FROM sqlite_master WHERE name = 'sessions_by_rank'")
+    db.close()
+    with holdfast.connect(str(path)) as store:
+        (problem,) = store.verify().problems
+        assert "never used" in problem.what
+
+
 def test_a_batch_with_an_impossible_write_still_commits_the_others(path: Path) -> None:
     """What SQLite refuses to hold fails alone: the batch is rolled back and run singly."""
     from holdfast.model.entry import EntryKind, NewEntry

@@ -19,7 +19,9 @@ _VALUES = re.compile(r"VALUES (\((?:[^()]|\([^()]*\))*\))")
 @functools.cache
 def queries() -> dict[str, str]:
     """Return the statements of `queries.sql` by name."""
-    return named_statements(Path(__file__).with_name("queries.sql"))
+    found = named_statements(Path(__file__).with_name("queries.sql"))
+    unsettled = f"({found.pop('unsettled')}) AS unsettled"
+    return {name: text.replace("unsettled", unsettled) for name, text in found.items()}
 
 
 @functools.cache
@@ -32,10 +34,15 @@ def bulk(name: str, rows: int) -> str:
     return _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * rows), queries()[name])
 
 
-def run_bulk(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
-    """Run a statement for all rows, in chunks of few sizes: each is prepared once."""
+def run_bulk(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[object, ...]]) -> int:
+    """Run a statement for all rows, in chunks of few sizes: each is prepared once.
+
+    Returns how many rows it wrote.
+    """
+    written = 0
     for values, size in _chunks(rows):
-        connection.execute(bulk(name, size), values)
+        written += connection.execute(bulk(name, size), values).rowcount
+    return written
 
 
 def read_bulk(

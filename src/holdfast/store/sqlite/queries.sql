@@ -56,15 +56,34 @@ VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?);
 INSERT INTO arrivals (revision, kind, ordinal, turn, attempt, at, payload, crc)
 VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?);
 
--- count_arrivals: How many there are: they go all together, and then are counted from one again.
-SELECT coalesce(max(rowid), 0) FROM arrivals;
+-- unsettled: The arrivals that do not stand in their place yet. Where others name it, this is meant.
+SELECT * FROM arrivals a WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.revision = a.revision);
 
--- settle_arrivals: With the next: all of them into their sessions' ranges.
+-- count_arrivals: About how many there are, and none only if there are none.
+SELECT coalesce((SELECT max(rowid) FROM arrivals) - (SELECT min(rowid) FROM arrivals) + 1, 0);
+
+-- first_arrivals: The first of them, whose they are, and whether each is not in its place yet.
+SELECT a.rowid, a.session, m.revision IS NULL
+  FROM arrivals a LEFT JOIN messages m ON m.revision = a.revision ORDER BY a.rowid LIMIT ?;
+
+-- settle: Those of some sessions that are not in their place yet.
 INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
-SELECT revision, kind, ordinal, turn, attempt, at, payload, crc FROM arrivals ORDER BY revision;
+SELECT revision, kind, ordinal, turn, attempt, at, payload, crc
+  FROM (VALUES (?)) AS wanted
+ CROSS JOIN unsettled ON revision > column1 << 32 AND revision < column1 + 1 << 32;
 
--- empty_arrivals: See above.
+-- settle_all: Those of all sessions.
+INSERT INTO messages (revision, kind, ordinal, turn, attempt, at, payload, crc)
+SELECT revision, kind, ordinal, turn, attempt, at, payload, crc FROM unsettled ORDER BY revision;
+
+-- drop_arrivals: The first of them, which stand in their place.
+DELETE FROM arrivals WHERE rowid <= ?;
+
+-- empty_arrivals: All of them, which stand in their place.
 DELETE FROM arrivals;
+
+-- delete_arrivals: A session that goes takes its copies; a purge takes those below a floor.
+DELETE FROM arrivals WHERE revision > ? AND revision <= ?;
 
 -- insert_activity: All other entries; they take the same values as a message entry.
 INSERT INTO activity (revision, kind, turn, attempt, at, payload, crc)
@@ -106,7 +125,7 @@ SELECT CAST(payload AS BLOB), crc
 
 -- arrived: Those of them that are not in their place yet; all others are older.
 SELECT CAST(payload AS BLOB), crc
-  FROM arrivals WHERE revision > ? AND revision <= ? ORDER BY revision;
+  FROM unsettled WHERE revision > ? AND revision <= ? ORDER BY revision;
 
 -- history_backwards: The message entries of a generation, newest first, until there are enough.
 SELECT CAST(payload AS BLOB), crc
@@ -114,7 +133,7 @@ SELECT CAST(payload AS BLOB), crc
 
 -- arrived_backwards: Those of them that are not in their place yet; all others are older.
 SELECT CAST(payload AS BLOB), crc
-  FROM arrivals WHERE revision > ? AND revision <= ? ORDER BY revision DESC;
+  FROM unsettled WHERE revision > ? AND revision <= ? ORDER BY revision DESC;
 
 -- last_message: The last revision of a generation's message entries, if it has any.
 SELECT max(revision)
@@ -125,7 +144,7 @@ SELECT max(revision)
 -- revisions: Those of a generation's entries, to name one that is damaged.
 SELECT revision FROM messages WHERE revision > ? AND revision <= ?
 UNION ALL
-SELECT revision FROM arrivals WHERE revision > ? AND revision <= ?
+SELECT revision FROM unsettled WHERE revision > ? AND revision <= ?
  ORDER BY 1;
 
 -- resets_until: The last two resets at or before a revision; one may be the commit it lies in.
@@ -137,7 +156,7 @@ SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM messages WHERE revision > ? AND revision <= ?
 UNION ALL
 SELECT revision, kind, ordinal, turn, attempt, at, CAST(payload AS BLOB), crc
-  FROM arrivals WHERE revision > ? AND revision <= ?
+  FROM unsettled WHERE revision > ? AND revision <= ?
 UNION ALL
 SELECT revision, kind, 0, turn, attempt, at, CAST(payload AS BLOB), crc
   FROM activity WHERE revision > ? AND revision <= ?
@@ -191,7 +210,7 @@ SELECT count(*), coalesce(sum(m.kind = 'reset'), 0)
 
 -- count_arrived: How many message entries of a tenant are not in their place yet.
 SELECT count(*)
-  FROM arrivals a JOIN sessions s ON s.pk = a.revision >> 32
+  FROM unsettled JOIN sessions s ON s.pk = session
  WHERE s.tenant = ? AND (? IS NULL OR s.id = ?);
 
 -- count_activity: How many other entries a tenant has.
@@ -268,7 +287,7 @@ SELECT revision, ordinal, at, CAST(payload AS BLOB), crc
 
 -- arrived_entries: The same of those that are not in their place yet; all others are older.
 SELECT revision, ordinal, at, CAST(payload AS BLOB), crc
-  FROM arrivals
+  FROM unsettled
  WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT ?;
 
 -- indexed_until: Up to which revision a session is in the index.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 from msgspec.structs import replace
@@ -280,7 +280,8 @@ class _Batch:
     def do(self, write: Write) -> Outcome:
         """Decide one write; what it adds is written with the whole batch."""
         if write.kind is WriteKind.INDEX:
-            self._settle()
+            self.flush()
+            self.arrivals.settle_all()
             return Index(self._connection).fill(write.tenant)
         place = (write.tenant, write.session_id)
         session = self._session(place)
@@ -335,7 +336,7 @@ class _Batch:
 
     def messages_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
         """Return the message entries above a revision, the batch's own included."""
-        self._settle()
+        self._settle(session)
         return self._rows("messages_after", revision, session.revision)
 
     def resets_after(self, session: SessionRow, revision: int) -> Sequence[LogRow]:
@@ -365,10 +366,10 @@ class _Batch:
         self._keys, self._changed, self._moved = {}, {}, {}
         self._risen = False
 
-    def _settle(self) -> None:
-        """Write everything that was decided so far, and have all messages in their place."""
+    def _settle(self, session: SessionRow) -> None:
+        """Write everything that was decided so far, and put a session's messages in their place."""
         self.flush()
-        self.arrivals.settle()
+        self.arrivals.settle([session.pk])
 
     def turn_rows(self, session: SessionRow, turn: str) -> Sequence[LogRow]:
         """Return the turn entries of one turn, the batch's own included."""
@@ -427,13 +428,14 @@ class _Batch:
     def _delete(self, place: Place, session: SessionRow | None) -> Deletion:
         if session is None:
             return Deletion(existed=False, erasure="none")
-        self._settle()
-        Index(self._connection).take_out(session.tenant, session.pk)
-        for table in ("messages", "activity"):
-            extent = (session.start, session.revision)
-            self._connection.execute(self._queries[f"delete_{table}"], extent)
-        for table in ("keys", "waiters", "session"):
-            self._connection.execute(self._queries[f"delete_{table}"], (session.pk,))
+        self._settle(session)
+        with self._overwriting():
+            Index(self._connection).take_out(session.tenant, session.pk)
+            for table in ("arrivals", "messages", "activity"):
+                extent = (session.start, session.revision)
+                self._connection.execute(self._queries[f"delete_{table}"], extent)
+            for table in ("keys", "waiters", "session"):
+                self._connection.execute(self._queries[f"delete_{table}"], (session.pk,))
         self._leave_traces()
         self.sessions.pop(place, None)
         self.deleted.add(place)
@@ -444,10 +446,21 @@ class _Batch:
         self.flush()
         # It is older than a reset, which had everything before it put in its place.
         extent = (session.start, session.floor - 1)
-        Index(self._connection).take_out(session.tenant, session.pk, session.floor - 1)
-        self._connection.execute(self._queries["delete_messages"], extent)
+        with self._overwriting():
+            Index(self._connection).take_out(session.tenant, session.pk, session.floor - 1)
+            for table in ("arrivals", "messages"):
+                self._connection.execute(self._queries[f"delete_{table}"], extent)
         self._changed[session.pk] = session
         self._leave_traces()
+
+    @contextlib.contextmanager
+    def _overwriting(self) -> Iterator[None]:
+        """Have what is deleted meanwhile overwritten, also in pages that become free by it."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA secure_delete = FAST")
 
     def _leave_traces(self) -> None:
         """Remember that bytes are to be overwritten, also should this process end before."""

@@ -101,7 +101,9 @@ class RecordedConnection:
         try:
             if sql.startswith("PRAGMA"):
                 return Rows(self._pragma(sql))
-            return Rows(list(self._connection.execute(sql, tuple(parameters))))
+            before = self._connection.total_changes()
+            rows = list(self._connection.execute(sql, tuple(parameters)))
+            return Rows(rows, self._connection.total_changes() - before)
         except apsw.Error as error:
             raise _translated(error) from error
 
@@ -131,7 +133,8 @@ class RecordedConnection:
 class Rows:
     """The part of `sqlite3.Cursor` that the backend uses."""
 
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+    def __init__(self, rows: list[tuple[Any, ...]], rowcount: int = 0) -> None:
+        self.rowcount = rowcount
         self._rows = iter(rows)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -140,6 +143,10 @@ class Rows:
     def fetchone(self) -> tuple[Any, ...] | None:
         """Return the next row."""
         return next(self._rows, None)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return all rows that are left."""
+        return list(self._rows)
 
 
 def _is_wal(path: Path) -> bool:

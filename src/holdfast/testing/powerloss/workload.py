@@ -7,13 +7,15 @@ this is what was asked for is checked at once, against lists that know nothing o
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from holdfast.model.commit import Commit, Deletion
 from holdfast.model.write import WriteKind
 from holdfast.store.backend import Outcome
+from holdfast.store.sqlite import arrivals
 from holdfast.store.sqlite.connections import ConnectionFactory, Database
 from holdfast.testing.powerloss.clock import Clock
 from holdfast.testing.powerloss.connection import Connections, Setting
@@ -27,6 +29,9 @@ from holdfast.testing.powerloss.vfs import recording
 CALLS = 40
 CHECKPOINT_PAGES = (5, 10, 20)
 """After how many pages the log is folded into the file: few, so that it is begun anew often."""
+
+ARRIVALS = (3, 2)
+"""How many of them stay in their queue, and how many leave it together."""
 
 NOTHING = Moment(what="nothing was there")
 
@@ -87,12 +92,13 @@ class Run:
 
     def go(self, calls: int) -> None:
         """Open the store, make so many calls, and close it."""
-        self._enter("open", self._live.open)
-        for _ in range(calls):
-            self._clock.advance(self._chance.choice((0.3, 30.0)))
-            step = self._steps.choose()
-            self._enter(step.__name__, step)
-        self._enter("close", self._live.close)
+        with _short_queue():
+            self._enter("open", self._live.open)
+            for _ in range(calls):
+                self._clock.advance(self._chance.choice((0.3, 30.0)))
+                step = self._steps.choose()
+                self._enter(step.__name__, step)
+            self._enter("close", self._live.close)
 
     def _enter(self, what: str, call: Callable[[], object]) -> None:
         """Make a call, and enter it in the log once it has answered."""
@@ -125,6 +131,17 @@ class Run:
                 identity=self._live.identity if picture.rows else last.identity,
             )
         )
+
+
+@contextmanager
+def _short_queue() -> Iterator[None]:
+    """Let few arrivals stay in their queue meanwhile, so that some leave it in every run."""
+    usual = arrivals.MOST_ENTRIES, arrivals.LEAVING
+    arrivals.MOST_ENTRIES, arrivals.LEAVING = ARRIVALS
+    try:
+        yield
+    finally:
+        arrivals.MOST_ENTRIES, arrivals.LEAVING = usual
 
 
 def _happened(outcome: Outcome) -> bool:
