@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,21 @@ def test_a_reader_delays_the_erasure_which_is_remembered(tmp_path: Path) -> None
     with holdfast.connect(str(path)) as store:  # closing tried again
         assert traces(tmp_path) == []
         assert not store.session_exists("secret-session")
+
+
+def test_what_waits_to_be_erased_is_overwritten_before(tmp_path: Path) -> None:
+    """The pages that a session leaves are zeros, also while the file cannot be rewritten."""
+    path = tmp_path / "a.db"
+    with holdfast.connect(path) as store:
+        for number in range(40):
+            store.add_user_message("secret", f"SECRET {number} " * 100)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM messages").fetchone()
+            assert store.delete_session("secret").erasure == "pending"
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert b"SECRET 20" not in path.read_bytes()
 
 
 def test_a_pending_erasure_survives_the_process(tmp_path: Path) -> None:
