@@ -39,6 +39,8 @@ def run_bulk(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[obj
 
     Returns how many rows it wrote.
     """
+    if len(rows) == 1:
+        return connection.execute(bulk(name, 1), rows[0]).rowcount
     written = 0
     for values, size in _chunks(rows):
         written += connection.execute(bulk(name, size), values).rowcount
