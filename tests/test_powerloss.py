@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.store.sqlite.arrivals import Arrivals
 from holdfast.testing.powerloss import Plan, Report, Setting, Tally, campaign, run
 from holdfast.testing.powerloss.campaign import Job, run_job
 from holdfast.testing.powerloss.checking import check
@@ -219,6 +220,23 @@ def _changed(
     connection.commit()
     connection.close()
     return (folder / DATABASE).read_bytes()
+
+
+def test_arrivals_leave_their_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs come to what puts arrivals in their place, and to their leaving after that."""
+    left = []
+    let_go = Arrivals._let_go
+
+    def watched(arrivals: Arrivals, enough: int) -> None:
+        before = arrivals.count
+        let_go(arrivals, enough)
+        left.append(before - arrivals.count)
+
+    monkeypatch.setattr(Arrivals, "_let_go", watched)
+    for seed in range(6):
+        recorded(tmp_path, seed=seed)
+    assert len(left) > 3
+    assert all(count > 0 for count in left)
 
 
 def test_only_the_call_under_way_may_be_there_too(tmp_path: Path, folder: Path) -> None:

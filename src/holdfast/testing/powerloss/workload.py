@@ -135,7 +135,7 @@ class Run:
 
 @contextmanager
 def _short_queue() -> Iterator[None]:
-    """Let few arrivals stay in their queue meanwhile, so that some leave it in every run."""
+    """Let few arrivals stay in their queue meanwhile, so that they leave it in runs so short."""
     usual = arrivals.MOST_ENTRIES, arrivals.LEAVING
     arrivals.MOST_ENTRIES, arrivals.LEAVING = ARRIVALS
     try:
