@@ -98,14 +98,14 @@ class Engine:
             outcome = self._commit_alone(write)
             if outcome is not None:
                 return _result(outcome)
-        pending = Pending(write, deadline)
-        self._enqueue(pending)
-        return _result(self._await_outcome(pending))
+        return _result(self._outcomes_of([Pending(write, deadline)])[0])
 
     def commit_together(self, writes: Sequence[Write], timeout_s: float) -> list[Outcome]:
         """Commit writes from a thread, in few batches; each has an outcome of its own."""
         deadline = self.sources.monotonic_s() + timeout_s
-        waiting = [Pending(write, deadline) for write in writes]
+        return self._outcomes_of([Pending(write, deadline) for write in writes])
+
+    def _outcomes_of(self, waiting: Sequence[Pending]) -> list[Outcome]:
         try:
             with self._lock:
                 for pending in waiting:
@@ -528,9 +528,6 @@ class Engine:
         try:
             remaining_s = max(0.0, pending.deadline - self.sources.monotonic_s())
             in_time = pending.signal.acquire(timeout=remaining_s)
-        except BaseException:  # Ctrl-C: what is still queued is not to be written behind our back
-            self._withdraw(pending)
-            raise
         finally:
             leave(pending, self._lock)
         if in_time or pending.outcome is not None:
