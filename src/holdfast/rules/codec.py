@@ -249,11 +249,6 @@ def _decoded(decoder: msgspec.json.Decoder[Any], payloads: Sequence[bytes]) -> l
     return messages
 
 
-def may_hold_results(payloads: Iterable[bytes]) -> bool:
-    """Say whether some message may be a tool's result, without decoding any."""
-    return any(map(contains, payloads, repeat(b'"tool"')))
-
-
 def decode_object(payload: bytes | str) -> dict[str, Any]:
     """Return the one JSON object of a payload."""
     return _whole.decode(payload)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from holdfast.model.message import Message
+from holdfast.model.message import PLAIN_KEYS, Message
 from holdfast.rules.repair import exchanges
 
 
 def last_messages(messages: list[Message], limit: int) -> list[Message]:
     """Return at most `limit` messages from the end, from after an exchange they would split."""
-    start = max(0, len(messages) - limit)
+    start = len(messages) - limit
+    if start <= 0:
+        return messages
     if reaches_back(messages[start:]):
         for caller, results in exchanges(messages).items():
             end = max((found for _, found in results if found is not None), default=caller)
@@ -19,6 +21,8 @@ def last_messages(messages: list[Message], limit: int) -> list[Message]:
 
 def reaches_back(messages: list[Message]) -> bool:
     """Say whether a result in `messages` may belong to a call before them."""
+    if set(map(len, messages)) <= {PLAIN_KEYS}:  # no calls, no results
+        return False
     calls: set[str] = set()
     for message in messages:
         if message["role"] == "tool":

@@ -259,9 +259,7 @@ class Reading:
             view = repair(messages) if repaired else messages
             if limit is None:
                 return read, payloads, view
-            enough = len(view) >= limit and not (
-                codec.may_hold_results(payloads) and reaches_back(messages)
-            )
+            enough = len(view) >= limit and not reaches_back(messages)
             if enough or read is None or read.complete:
                 return read, payloads, last_messages(view, limit)
             last = max(MIN_STEP, last * 4) if last else MIN_STEP

@@ -354,9 +354,9 @@ def _last(
         connection.execute(queries()["arrived_backwards"], extent),
         connection.execute(queries()["history_backwards"], extent),
     )
-    for payload, checksum in found:
-        rows.append((payload, checksum))
-        held += payload.count(b"\n") + 1
+    for row in found:
+        rows.append(row)
+        held += row[0].count(b"\n") + 1
         if held >= last:
             break
     complete = next(found, None) is None
