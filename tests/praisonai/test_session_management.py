@@ -192,6 +192,17 @@ def test_streaming(store: DefaultSessionStore) -> None:
     assert len(store.get_chat_history("s")) == 2
 
 
+@pytest.mark.parametrize("content", [None, 1, ["Once"]])
+def test_a_streamed_answer_is_text(store: DefaultSessionStore, content: Any) -> None:
+    """What is no text is refused, and what was streamed before stands; an end may be without."""
+    store.upsert_partial_assistant_message("s", "Once")
+    with pytest.raises(InvalidArgument, match=f"not {type(content).__name__}"):
+        store.upsert_partial_assistant_message("s", content)
+    assert store.get_chat_history("s") == [{"role": "assistant", "content": "Once"}]
+    store.upsert_partial_assistant_message("s", None, finalize=True)
+    assert store.get_chat_history("s") == []
+
+
 def test_streaming_that_was_cut(store: DefaultSessionStore, session_dir: str) -> None:
     """What was streamed before a crash is there afterwards, before whatever is added next."""
     store.upsert_partial_assistant_message("s", "Half an")

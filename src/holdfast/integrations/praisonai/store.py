@@ -138,9 +138,11 @@ class DefaultSessionStore:
         return self.add_message(session_id, "assistant", content, metadata)
 
     def upsert_partial_assistant_message(
-        self, session_id: str, content: str, *, finalize: bool = False
+        self, session_id: str, content: Any, *, finalize: bool = False
     ) -> bool:
         """Keep an answer that is being streamed: its whole text so far; `finalize` ends it."""
+        if not isinstance(content, str) and (content or not finalize):
+            raise InvalidArgument(f"content must be the text so far, not {type(content).__name__}")
         info = self._info(session_id)
         partial = None if info is None else partials.partial_of(info)
         if not finalize:
