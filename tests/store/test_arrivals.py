@@ -357,20 +357,46 @@ def test_what_is_deleted_leaves_no_trace(
         assert texts(store, "kept") == ["Pianola"]
 
 
-@pytest.mark.parametrize("version", range(4, 6))
-def test_old_code_may_be_at_work(tmp_path: Path, always: None, version: int) -> None:
-    """In a store that is only prepared for this schema no copies are made: old code may read it."""
-    path = tmp_path / "old.db"
+def prepared(folder: Path, version: int) -> Path:
+    """A store of this schema that is only prepared for the newest: old code may be at work."""
+    path = folder / "old.db"
     path.write_bytes((Path(__file__).parents[1] / f"fixtures/schema_{version:03}.db").read_bytes())
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         migrations.migrate(connection, before_only=True)
         connection.execute("COMMIT")
+    return path
+
+
+@pytest.mark.parametrize("version", range(4, 6))
+def test_old_code_may_be_at_work(tmp_path: Path, always: None, version: int) -> None:
+    """In a store that is only prepared for this schema no copies are made: old code may read it."""
+    path = prepared(tmp_path, version)
     before = count(path, ALL)
     with holdfast.connect(path, migrate=False) as store:
         store.add_user_message("ada", "Hello")
         assert count(path, "arrivals") == 0
         assert count(path, "messages") == before + 1
+
+
+def test_old_code_finds_no_copies_of_its_own(tmp_path: Path) -> None:
+    """Not even where a write only looks at messages, as that of a turn which is repeated."""
+    path = prepared(tmp_path, 5)
+    with holdfast.connect(path, migrate=False) as store:
+        store.add_user_message("s", "before")
+        with pytest.raises(RuntimeError), store.turn("s", "ask", key="k"):
+            raise RuntimeError
+        store.edit_history("s", lambda history: history[1:])
+        store.add_user_message("s", "after")
+        with closing(sqlite3.connect(path)) as connection, connection:  # as old code would have it
+            last = "FROM messages WHERE revision = (SELECT max(revision) FROM messages)"
+            columns = "revision, kind, ordinal, turn, attempt, at, payload, crc"
+            connection.execute(f"INSERT INTO arrivals ({columns}) SELECT {columns} {last}")
+            connection.execute(f"DELETE {last}")
+        with store.turn("s", "ask", key="k") as turn:
+            assert turn.attempt == 2
+        assert copies(path) == 0
+        assert texts(store, "s") == ["ask", "after"]
 
 
 WORKER = """

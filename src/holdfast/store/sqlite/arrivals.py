@@ -56,24 +56,25 @@ class Arrivals:
             if self.count >= MOST_ENTRIES + LEAVING:
                 self._let_go(max(LEAVING, len(rows)))
             return
-        if self._known:
-            self.settle({row.revision >> REVISION_BITS for row in rows})
-        else:
-            self.settle_all()
+        self.settle({row.revision >> REVISION_BITS for row in rows})
         run_bulk(self._connection, "insert_messages", rows)
 
     def settle(self, sessions: Iterable[int]) -> int:
-        """Put those of some sessions in their place, and return how many."""
+        """Put those of some sessions in their place, or all; return how many that were."""
         if not self.count:
             return 0
+        if not self._known:  # old code may be at work, which would take a copy for a message
+            return self.settle_all()
         return run_bulk(self._connection, "settle", [(pk,) for pk in sorted(sessions)])
 
-    def settle_all(self) -> None:
-        """Put all of them in their place."""
-        if self.count:
-            self._connection.execute(queries()["settle_all"])
-            self._connection.execute(queries()["empty_arrivals"])
-            self.count = 0
+    def settle_all(self) -> int:
+        """Put all of them in their place, leave no copies, and return how many that were."""
+        if not self.count:
+            return 0
+        settled = self._connection.execute(queries()["settle_all"]).rowcount
+        self._connection.execute(queries()["empty_arrivals"])
+        self.count = 0
+        return settled
 
     def _let_go(self, enough: int) -> None:
         """Let the first go, until the queue is short enough or enough were put in their place."""
