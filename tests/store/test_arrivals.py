@@ -399,6 +399,18 @@ def test_old_code_finds_no_copies_of_its_own(tmp_path: Path) -> None:
         assert texts(store, "s") == ["ask", "after"]
 
 
+def test_whoever_waited_for_old_code_goes_on(tmp_path: Path, always: None) -> None:
+    """Once the store is wholly at this version, workers that were there before use the queue."""
+    path = prepared(tmp_path, 5)
+    with holdfast.connect(path, migrate=False) as store:
+        store.add_user_message("s", "before")
+        assert count(path, "arrivals") == 0
+        holdfast.connect(path).close()
+        store.add_user_message("s", "after")
+        assert count(path, "arrivals") == 1
+        assert texts(store, "s") == ["before", "after"]
+
+
 WORKER = """
 import asyncio, sys, holdfast
 async def main(path, name, count):

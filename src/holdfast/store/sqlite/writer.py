@@ -68,7 +68,7 @@ class Writer:
         self._data_version = -1
         self.connection = database.writer()
         self._arrived = 0
-        self._knows_arrivals = arrivals.may_be_used(self.connection)
+        self._knows_arrivals = False
         self._erasure_due = self._is_erasure_due()
         self._erase_again_at = 0.0
         self.met_others = False  # whether somebody committed since the last time, or does just now
@@ -86,6 +86,7 @@ class Writer:
                 self._cache.clear()
                 self._ranks.clear()
                 self._arrived = arrivals.count(self.connection)
+                self._knows_arrivals = self._knows_arrivals or arrivals.may_be_used(self.connection)
                 self._erasure_due = self._is_erasure_due()
                 self._data_version = version
         except BaseException as error:
