@@ -18,7 +18,7 @@ from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.sources import Sources
 from holdfast.store.sqlite import fulltext
-from holdfast.store.sqlite.indexing import SLICE, Index
+from holdfast.store.sqlite.indexing import MESSAGES_OF_AN_ENTRY, SLICE, Index
 from holdfast.store.sqlite.writer import Writer
 from holdfast.testing.postgres import Server
 from tests.store.opening import FailingConnection, failing_connection, sqlite_store
@@ -150,6 +150,17 @@ def test_slices(path: Path) -> None:
         assert ask(path, "SELECT count(*) FROM searched_messages") == 3 * SLICE + 2
         assert ask(path, "SELECT count(*) FROM searched_sessions") == 4
     check_index(path)
+
+
+@pytest.mark.parametrize("size", range(8, 24, 4))
+def test_a_slice_that_ends_with_a_session(path: Path, size: int) -> None:
+    """Whatever the last entry of a slice counts for, the session after it is not left out."""
+    sessions = SLICE * MESSAGES_OF_AN_ENTRY // size + 2
+    with holdfast.connect(path, durability="relaxed") as store:
+        for number in range(sessions):
+            store.add_messages(f"s{number}", [user("needle")] * size)
+        hits = store.search("needle", limit=sessions * size)
+        assert len({hit.session_id for hit in hits}) == sessions
 
 
 def test_an_entry_of_many_messages(store: SessionStore, path: Path) -> None:

@@ -123,9 +123,8 @@ class Index:
         if behind and not self._take_out(tenant, session.pk, session.base):
             return False
         until = session.after
-        for entry in self._entries(
-            "unindexed_entries", until, session.history_revision, self._left + 1
-        ):
+        most = max(self._left, 0) + 1  # one more than fits: so none is found only if none is left
+        for entry in self._entries("unindexed_entries", until, session.history_revision, most):
             if self._left <= 0:
                 break
             self._put_in(tenant, entry)
