@@ -96,7 +96,8 @@ class Reply:
         self._line = _line_for(store, session_id)
         self._before: Reply | None = None
         self._opened = False
-        self._change = threading.Condition()
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._pieces: list[str] = []
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._answer: Answer | None = None
@@ -192,7 +193,7 @@ class Reply:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end, whatever it is; false if `timeout` seconds passed before."""
         self._require_elsewhere()
-        with self._change:
+        with self._lock:
             return self._wait_for(lambda: self.done, timeout)
 
     def _wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -238,7 +239,7 @@ class Reply:
         shown = 0
         while True:
             self._require_elsewhere()
-            with self._change:
+            with self._lock:
                 self._wait_for(partial(self._has_more, shown))
                 pieces, done = self._pieces[shown:], self.done
             yield from pieces
@@ -353,7 +354,7 @@ class Reply:
     ) -> None:
         if answer is not None or error is not None:
             self._engine.end(self)
-        with self._change:
+        with self._lock:
             if piece is not None:
                 self._pieces.append(piece)
             self._answer, self._error = answer, error
@@ -367,7 +368,7 @@ class Reply:
         """Return what is set at the next change; made before the state is looked at."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        with self._change:
+        with self._lock:
             self._waiting.append((loop, future))
         return future
 

@@ -54,7 +54,8 @@ class MemoryBackend:
         self._pks = itertools.count(1)
         self._last_ranks: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._news = threading.Condition()
+        self._news_lock = threading.RLock()
+        self._news = threading.Condition(self._news_lock)
         self._is_new = False
         self.identity = f"memory-{sources.new_id()}"
         self.location = "memory (nothing is kept)"
@@ -174,14 +175,14 @@ class MemoryBackend:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until something is committed, or woken; false if time was up before."""
-        with self._news:
+        with self._news_lock:
             found = self._news.wait_for(lambda: self._is_new, timeout_s)
             self._is_new = False
             return found
 
     def wake(self) -> None:
         """Let `wait` return."""
-        with self._news:
+        with self._news_lock:
             self._is_new = True
             self._news.notify_all()
 
@@ -326,7 +327,8 @@ class MemoryBackend:
     def after_fork_in_child(self) -> None:
         """Go on with the child's own copy."""
         self._lock = threading.Lock()
-        self._news = threading.Condition()
+        self._news_lock = threading.RLock()
+        self._news = threading.Condition(self._news_lock)
 
 
 def _tidy(session: _Session, decision: Decision, now: int) -> None:

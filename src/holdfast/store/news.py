@@ -48,7 +48,8 @@ class News:
     def __init__(self, backend: Watched) -> None:
         self._backend = backend
         self._on_stop: set[Callable[[], None]] = set()
-        self._change = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._waiting = 0
         self._tasks: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
         self._thread: threading.Thread | None = None
@@ -57,7 +58,7 @@ class News:
 
     def wait(self, mark: int, timeout_s: float) -> bool:
         """Wait, on a thread, until there may be something newer than `mark`."""
-        with self._change:
+        with self._lock:
             self._waiting += 1
             try:
                 self._watch()
@@ -71,7 +72,7 @@ class News:
 
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        with self._change:
+        with self._lock:
             if self.mark != mark or self._closed:
                 return True
             self._tasks[future] = loop
@@ -83,7 +84,7 @@ class News:
         except TimeoutError:
             return False
         finally:
-            with self._change:
+            with self._lock:
                 self._tasks.pop(future, None)
         return True
 
@@ -94,18 +95,18 @@ class News:
         """
         if self._backend.stops is None:
             return
-        with self._change:
+        with self._lock:
             self._on_stop.add(call)
             self._watch()
 
     def hear_no_stops(self, call: Callable[[], None]) -> None:
         """Call it no more."""
-        with self._change:
+        with self._lock:
             self._on_stop.discard(call)
 
     def close(self) -> None:
         """Wake everybody, for good."""
-        with self._change:
+        with self._lock:
             self._closed = True
             self._tell()
             thread = self._thread
@@ -129,7 +130,7 @@ class News:
             except HoldfastError:  # the store cannot be watched just now: whoever reads is told
                 time.sleep(RETRY_S)
                 found = True
-            with self._change:
+            with self._lock:
                 if found:
                     self._tell()
                 if self._closed or not (self._waiting or self._tasks or self._on_stop):
@@ -144,7 +145,7 @@ class News:
 
     def _is_ours(self) -> bool:
         """Say whether this thread is the one; Ctrl-C may have come while it was being started."""
-        with self._change:
+        with self._lock:
             if self._closed or self._thread not in (None, threading.current_thread()):
                 return False
             self._thread = threading.current_thread()

@@ -93,7 +93,8 @@ class RunningTurn:
         self._post = post
         self._look = look
         self._stamp = stamp
-        self._change = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._call = 0
         self._flushed: list[str] = []
         self._flushed_length = 0
@@ -124,7 +125,7 @@ class RunningTurn:
         """Take a chunk."""
         # What cannot be stored is refused here, and not at the next beat, or at the turn's end.
         size = len(codec.encode(text, "text")) - len('""')
-        with self._change:
+        with self._lock:
             self.require_running()
             if self._size + size > MAX_TEXT_BYTES:
                 raise InvalidMessage(
@@ -141,7 +142,7 @@ class RunningTurn:
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until the disk has caught up; false if it has not in this time."""
-        with self._change:
+        with self._lock:
             return self._change.wait_for(self.has_room, timeout_s)
 
     def no_room(self, timeout_s: float) -> Unavailable:
@@ -156,7 +157,7 @@ class RunningTurn:
 
     def on_room(self, call: Callable[[], None]) -> None:
         """Call once the disk has caught up, on whichever thread sees it."""
-        with self._change:
+        with self._lock:
             if self.has_room():
                 call()
             else:
@@ -164,7 +165,7 @@ class RunningTurn:
 
     def on_interrupt(self, call: Callable[[], None]) -> None:
         """Call once the turn is asked to stop, on whichever thread learns of it."""
-        with self._change:
+        with self._lock:
             if self.interrupted.is_set():
                 call()
             else:
@@ -178,7 +179,7 @@ class RunningTurn:
 
     def add_usage(self, usage: Usage) -> None:
         """Take one call's token counts; they join the next commit."""
-        with self._change:
+        with self._lock:
             self.require_running()
             if usage.call not in self._told:  # a call that is told twice counts once
                 self._told.add(usage.call)
@@ -186,7 +187,7 @@ class RunningTurn:
 
     def next_call(self) -> str:
         """Return a name for a model call that came without one."""
-        with self._change:
+        with self._lock:
             self._calls += 1
             return f"{self.attempt}.{self._calls}"
 
@@ -195,7 +196,7 @@ class RunningTurn:
 
         An assistant's message takes the place of what was streamed of it.
         """
-        with self._change, self._whole():
+        with self._lock, self._whole():
             self.require_running()
             text = self._take_text()
             entries: list[NewEntry] = []
@@ -206,7 +207,7 @@ class RunningTurn:
 
     def not_written(self) -> None:
         """Learn that the last message was certainly not written: its text is still to come."""
-        with self._change:
+        with self._lock:
             if self._before is not None:
                 self.messages = self.messages[: self._before.messages]
                 self._call, self._flushed_length = self._before.call, self._before.flushed_length
@@ -220,7 +221,7 @@ class RunningTurn:
 
         Asked again, it returns the same write.
         """
-        with self._change, self._whole():
+        with self._lock, self._whole():
             if self._closing is not None:
                 return self._closing
             text = self._take_text()
@@ -267,7 +268,7 @@ class RunningTurn:
 
     def beat(self, now: float) -> None:
         """Post the text that is waiting; keep the lease, and look whether we are to stop."""
-        with self._change:
+        with self._lock:
             slot, self._slot = self._slot, now // self.interval_s
             if slot == self._slot or self.closed or self.fault is not None or self._posted:
                 return
@@ -286,13 +287,13 @@ class RunningTurn:
 
     def look(self) -> None:
         """Look whether we are to stop."""
-        with self._change, contextlib.suppress(Unavailable):  # unreadable now: the next beat may
+        with self._lock, contextlib.suppress(Unavailable):  # unreadable now: the next beat may
             if not self.closed and self.fault is None:
                 self._check(self._look())
 
     def fail(self, error: HoldfastError) -> None:
         """Learn that nothing can be written any more."""
-        with self._change:
+        with self._lock:
             self._fail(error)
 
     def retire(self) -> None:
@@ -300,7 +301,7 @@ class RunningTurn:
 
         The turn itself stays open, and is closed by whoever comes next, as if its worker had died.
         """
-        with self._change:
+        with self._lock:
             self._change.wait_for(lambda: not self._posted, RETIRE_S)
             if not self.closed and self.fault is None:
                 self._abandon("the store")
@@ -319,7 +320,8 @@ class RunningTurn:
 
     def disown(self) -> None:
         """Leave the turn to the parent: this is a forked child. Whoever held a lock is not here."""
-        self._change = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self.interrupted = threading.Event()
         self.interrupted.set()
         self.fault = LeaseLost(
@@ -355,7 +357,7 @@ class RunningTurn:
 
     def _settled(self, outcome: object) -> None:
         """Learn what became of a posted write."""
-        with self._change:
+        with self._lock:
             self._posted = False
             text, self._under_way = self._under_way, ""
             usage, self._usage_under_way = self._usage_under_way, []

@@ -248,7 +248,8 @@ class Connections:
         self._start_fresh()
 
     def _start_fresh(self) -> None:
-        self._change = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._idle: list[Connection] = []
         self._loans: WeakSet[_Loan] = WeakSet()
         self._paused = False
@@ -270,7 +271,7 @@ class Connections:
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
-        with self._change:
+        with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -278,7 +279,7 @@ class Connections:
     def pause(self, timeout_s: float) -> None:
         """Lend no more, wait for those that are lent, and close every connection."""
         deadline = time.monotonic() + timeout_s
-        with self._change:
+        with self._lock:
             self._paused = True
             while self._loans and time.monotonic() < deadline:
                 self._change.wait(LOOK_S)
@@ -286,7 +287,7 @@ class Connections:
 
     def resume(self) -> None:
         """Lend again."""
-        with self._change:
+        with self._lock:
             self._paused = False
             self._change.notify_all()
 
@@ -299,7 +300,7 @@ class Connections:
 
     def _take(self, loan: _Loan) -> Connection:
         deadline = time.monotonic() + self.address.timeout_s
-        with self._change:
+        with self._lock:
             while not self._may_lend(loan):
                 if (left_s := deadline - time.monotonic()) <= 0:
                     raise Unavailable(
@@ -328,7 +329,7 @@ class Connections:
 
     def _give_back(self, loan: _Loan, *, usable: bool) -> None:
         connection = loan.connection
-        with self._change:
+        with self._lock:
             if loan not in self._loans:
                 return  # it was never lent, or by the parent of this process
             if usable and not self._paused:

@@ -196,7 +196,8 @@ class Notifier:
         self._start_fresh()
 
     def _start_fresh(self) -> None:
-        self._change = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._due = False
         self._stop = False
         self._closed = False
@@ -204,7 +205,7 @@ class Notifier:
 
     def tell(self, *, stop: bool) -> None:
         """Tell it soon, and return at once; `stop` says that a turn was asked to stop."""
-        with self._change:
+        with self._lock:
             self._stop = self._stop or stop
             if self._due or self._closed:
                 return
@@ -217,13 +218,13 @@ class Notifier:
 
     def close(self) -> None:
         """Tell what is still to be told, and end the thread."""
-        with self._change:
+        with self._lock:
             self._closed = True
             self._change.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(PROBE_S)
-        with self._change:
+        with self._lock:
             self._closed = False
 
     def after_fork_in_child(self) -> None:
@@ -231,13 +232,13 @@ class Notifier:
         self._start_fresh()
 
     def _run(self) -> None:
-        with self._change:
+        with self._lock:
             if self._thread not in (None, threading.current_thread()):
                 return
             self._thread = threading.current_thread()
         more = False
         while True:
-            with self._change:
+            with self._lock:
                 self._change.wait_for(lambda: self._due or self._closed, 0 if more else IDLE_S)
                 if not self._due and (self._closed or not more):
                     self._thread = None

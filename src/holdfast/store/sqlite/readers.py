@@ -21,7 +21,8 @@ class Readers:
         self._start_fresh()
 
     def _start_fresh(self) -> None:
-        self._change = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._idle: list[sqlite3.Connection] = []
         self._lent = 0
         self._paused = False
@@ -49,21 +50,21 @@ class Readers:
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
-        with self._change:
+        with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
     def pause(self, timeout_s: float) -> None:
         """Let no new read begin, wait for those under way, and close every connection."""
-        with self._change:
+        with self._lock:
             self._paused = True
             self._change.wait_for(lambda: self._lent == 0, timeout_s)
         self.close()
 
     def resume(self) -> None:
         """Let reads begin again."""
-        with self._change:
+        with self._lock:
             self._paused = False
             self._change.notify_all()
 
@@ -74,20 +75,20 @@ class Readers:
         return idle
 
     def _begin(self) -> None:
-        with self._change:
+        with self._lock:
             while self._paused:
                 self._change.wait()
             self._lent += 1
 
     def _take_idle(self) -> sqlite3.Connection | None:
-        with self._change:
+        with self._lock:
             return self._idle.pop() if self._idle else None
 
     def _end(self, connection: sqlite3.Connection | None) -> None:
         if connection is not None and (self._paused or len(self._idle) >= MAX_IDLE):
             connection.close()  # before this read counts as done: a fork may wait for that
             connection = None
-        with self._change:
+        with self._lock:
             if connection is not None:
                 self._idle.append(connection)
             self._lent -= 1
