@@ -114,7 +114,7 @@ class Engine:
         except BaseException:  # Ctrl-C: what is still queued is not to be written behind our back
             for pending in waiting:
                 leave(pending, self._lock)
-                self._withdraw(pending)
+                self.withdraw(pending)
             raise
 
     async def commit_async(self, write: Write, timeout_s: float) -> Result:
@@ -127,16 +127,20 @@ class Engine:
 
         loop = asyncio.get_running_loop()
         pending = AsyncPending(write, self.sources.monotonic_s() + timeout_s, loop)
-        self._enqueue(pending)
         deadlines = self._deadlines_of(loop)
-        deadlines.watch(pending)
         try:
+            self._enqueue(pending)
+            deadlines.watch(pending)
             return _result(await pending.future)
         except asyncio.CancelledError:
-            if self._withdraw(pending):
+            expired = pending.future.done() and not pending.future.cancelled()
+            if self.withdraw(pending) and not expired:
                 raise
             outcome = await outcome_despite_cancellation(pending)
             raise asyncio.CancelledError(refusals.last_word(outcome)) from None
+        except BaseException:  # Ctrl-C on the loop's thread, or a loop that nobody runs any more
+            self.withdraw(pending)
+            raise
         finally:
             deadlines.forget(pending)
 
@@ -285,9 +289,10 @@ class Engine:
         with self._lock:
             if self._holder is not ticket:
                 return
-            self._holder = None
             if self._queue and self._forking is None:
                 self._call_committer()
+            if self._holder is ticket:  # not earlier: Ctrl-C would leave the queue to nobody
+                self._holder = None
             self._settled.notify_all()
 
     def _enqueue(self, pending: AnyPending) -> None:
@@ -317,8 +322,8 @@ class Engine:
             publish(waiting, [refusals.no_thread(error) for _ in waiting], self._lock)
             self._in_flight = False
         else:
-            self._holder = COMMITTER  # not earlier: Ctrl-C would leave it with nobody
             self._news.notify()
+            self._holder = COMMITTER  # not earlier: Ctrl-C would leave it with nobody
 
     def _start_committer(self) -> None:
         if self._committer is not None:
@@ -358,11 +363,10 @@ class Engine:
             # Ctrl-C may come here as well: whatever else happens, nothing stays taken.
             while self._holder is ticket:
                 try:
-                    try:
-                        self.backend.leave()
-                    finally:
-                        self._give_token_back(ticket)
+                    self.backend.leave()
+                    self._give_token_back(ticket)
                 except Exception:
+                    self._give_token_back(ticket)
                     raise
                 except BaseException as error:  # noqa: BLE001 - raised below
                     interrupt = error
@@ -533,12 +537,12 @@ class Engine:
         if in_time or pending.outcome is not None:
             assert pending.outcome is not None
             return pending.outcome
-        return refusals.not_sent() if self._withdraw(pending) else refusals.not_answered()
+        return refusals.not_sent() if self.withdraw(pending) else refusals.not_answered()
 
-    def _withdraw(self, pending: AnyPending) -> bool:
-        """Take a write out of the queue; false if its batch has started."""
+    def withdraw(self, pending: AnyPending) -> bool:
+        """Take a write out of the queue, if it is there; false if its batch has started."""
         with self._lock:
-            if pending.state is not State.QUEUED:
+            if pending.state not in (State.QUEUED, State.WITHDRAWN):
                 if pending.state is State.IN_FLIGHT:
                     pending.state = State.ABANDONED
                 return False
@@ -556,7 +560,7 @@ class Engine:
     def _expire_async(self, pending: AsyncPending) -> None:
         if pending.future.done():
             return
-        if self._withdraw(pending):
+        if self.withdraw(pending):
             pending.future.set_exception(refusals.not_sent())
         else:
             pending.future.set_exception(refusals.not_answered())

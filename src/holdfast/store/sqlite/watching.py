@@ -75,10 +75,11 @@ class Watcher:
     def close(self) -> None:
         """Let go of every file; nobody waits any more."""
         with self._lock:
-            for file in (self._inotify, *self._bell):
+            files = (self._inotify, *self._bell)
+            self._inotify, self._bell = -1, (-1, -1)  # first: a number closed twice is another's
+            for file in files:
                 if file >= 0:
                     os.close(file)
-            self._inotify, self._bell = -1, (-1, -1)
             self._close_connection()
 
     def _close_connection(self) -> None:
