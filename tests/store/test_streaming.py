@@ -17,9 +17,11 @@ from holdfast.model.turn import Held, Opened
 from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Write, WriteKind
 from holdfast.store.async_store import AsyncSessionStore
+from holdfast.store.backend import Outcome
 from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.opening import TurnOptions, TurnRequest
+from holdfast.store.pending import PostedPending
 from holdfast.store.reading import Reading
 from holdfast.store.streaming import MAX_TEXT_BYTES, MAX_UNWRITTEN, RunningTurn
 from holdfast.store.sync_store import SessionStore
@@ -43,32 +45,39 @@ class Desk:
         request = TurnRequest(self.engine, reading, ("default", "s"), "Hello", OPTIONS)
         opened = self.commit(request.write())
         assert isinstance(opened, Opened)
-        self.posted: list[tuple[Write, Callable[[object], None]]] = []
+        self.posted: list[PostedPending] = []
         self.live = RunningTurn(
             ("default", "s"),
             opened,
             ttl_s=30,
             interval_s=0.1,
-            post=lambda write, settled: self.posted.append((write, settled)),
+            posting=self,
             look=lambda: reading.live_row("s"),
             stamp=lambda: (script.new_id, "now"),
             now=0.0,
         )
 
-    def commit(self, write: Write) -> object:
+    def send(self, posted: PostedPending) -> None:
+        """Take a write that is posted."""
+        self.posted.append(posted)
+
+    def withdraw(self, posted: PostedPending) -> bool:
+        """Say whether it does not lie here."""
+        return posted not in self.posted
+
+    def commit(self, write: Write) -> Outcome:
         """Commit a write and return what it came to."""
         (outcome,) = self.backend.commit([write])
         return outcome
 
     def settle(self) -> None:
         """Commit what was posted first."""
-        write, settled = self.posted.pop(0)
-        settled(self.commit(write))
+        first = self.posted.pop(0)
+        first.settled(self.commit(first.write))
 
     def fail(self) -> None:
         """Say of what was posted first that it was not written."""
-        _, settled = self.posted.pop(0)
-        settled(Unavailable("the disk is full"))
+        self.posted.pop(0).settled(Unavailable("the disk is full"))
 
     def close(self, *, before: Callable[[], None] | None = None) -> None:
         """Close the turn; `before` happens after the closing write was made."""

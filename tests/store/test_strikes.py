@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.errors import Unavailable
+from holdfast import AsyncSessionStore, SessionStore
+from holdfast.errors import HoldfastError, Unavailable
 from holdfast.model.entry import EntryKind
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules.codec import new_entry
@@ -21,6 +22,7 @@ from holdfast.store.engine import Engine
 from holdfast.store.memory import MemoryBackend
 from holdfast.store.pending import State
 from holdfast.store.sources import Sources
+from holdfast.store.streaming import FLUSH_CHARACTERS
 from tests.store.opening import GatedBackend
 from tests.striking import SOURCE, Strike
 
@@ -30,6 +32,9 @@ NO_END_S = 20.0
 
 LENDING = ("engine.py", "readers.py", "turnstile.py", "connections.py", "watching.py")
 """What lends something to whoever reads or writes, and takes it back."""
+
+NOT_BEGUN = ("sync_turn.py:__exit__", "sync_turn.py:_live", "_sync_shell.py:close_turn")
+"""Where a turn's block was left, and nothing of its end is done."""
 
 
 def everywhere(once: Callable[[int], bool], least: int) -> None:
@@ -93,6 +98,35 @@ def test_conditions_are_not_entered() -> None:
             assert not re.search(rf"with (self\.)?{name}\b", text), f"{name} in {file}"
 
 
+def test_a_turn() -> None:
+    """It is closed, or, where its end had not begun, kept no longer."""
+
+    def once(step: int) -> bool:
+        store = holdfast.connect("memory://")
+        strike = _strike_a_turn(store, step)
+        engine = store._engine
+        left = list(engine._beating)
+        for live in left:
+            live.beat(1e9)
+        row = store._reading.live_row("a")
+        is_open = row is not None and row.open_turn is not None
+        assert is_open == bool(left), strike.where
+        assert all(live.fault is not None for live in left), strike.where  # type: ignore[attr-defined]
+        assert not left or strike.where in NOT_BEGUN
+        within(lambda: store.add_user_message("b", "next"), strike.where)
+        within(store.close, strike.where)
+        return strike.came
+
+    everywhere(once, least=100)
+
+
+def _strike_a_turn(store: SessionStore, step: int) -> Strike:
+    with Strike(step) as strike, store.turn("a", "One?", flush_interval=0.001) as turn:
+        turn.write("yes")
+        turn.add_message("assistant", "Yes.")
+    return strike
+
+
 def test_what_others_queued() -> None:
     """Whoever gives the token back calls the committer for those who wait."""
 
@@ -125,6 +159,32 @@ class Joined(MemoryBackend):
         return super().commit(writes)
 
 
+def test_text_that_is_being_posted() -> None:
+    """Nothing of it is lost or doubled, and what comes later is posted as before."""
+
+    def once(step: int) -> bool:
+        store = holdfast.connect("memory://")
+        with store.turn("a", "One?", flush_interval=60) as turn:
+            with Strike(step, "streaming.py", "engine.py", "pending.py") as strike:
+                turn.write("a" * FLUSH_CHARACTERS)
+            taken = FLUSH_CHARACTERS if turn._live._size else 0
+            for _ in range(2):
+                turn.write("b" * FLUSH_CHARACTERS)
+                within(lambda: _until_settled(store), strike.where)
+        (_, said) = store.get_chat_history("a")
+        assert said["content"] == "a" * taken + "b" * 2 * FLUSH_CHARACTERS, strike.where
+        store.close()
+        return strike.came
+
+    everywhere(once, least=20)
+
+
+def _until_settled(store: SessionStore) -> bool:
+    (live,) = store._engine._beating
+    with live._lock:  # type: ignore[attr-defined]
+        return bool(live._change.wait_for(lambda: not live._posted, NO_END_S))  # type: ignore[attr-defined]
+
+
 def test_a_task() -> None:
     """Ctrl-C that meets a task whom another process keeps waiting leaves nothing queued."""
 
@@ -150,6 +210,24 @@ def test_a_task() -> None:
 
     found: list[Strike] = []
     everywhere(once, least=10)
+
+
+def test_a_turn_that_was_dropped() -> None:
+    """What nobody can leave any more, such as a lost task's turn, is left to its lease."""
+
+    async def lose() -> None:
+        store = AsyncSessionStore(
+            Engine(MemoryBackend(Sources()), Sources()), "default", Sources(), 5
+        )
+        turn = await store.turn("a", "One?", flush_interval=60).__aenter__()
+        live = turn._live
+        assert not live.stranded()
+        del turn
+        live.beat(1e6)
+        assert isinstance(live.fault, HoldfastError)
+        await store.close()
+
+    asyncio.run(lose())
 
 
 def _message_to(session_id: str) -> Write:

@@ -57,8 +57,17 @@ class AsyncShell:
         assert isinstance(outcome, Opened | Busy)
         return outcome
 
-    async def close_turn(self, closing: Callable[[], Write]) -> None:
-        """Return once a turn is closed; a task that is cancelled meanwhile waits for that too."""
+    async def close_turn(self, live: RunningTurn, closing: Callable[[], Write]) -> None:
+        """Return once a turn is closed, and the engine has let go of it.
+
+        A task that is cancelled meanwhile waits for that too.
+        """
+        try:
+            await self._close_turn(closing)
+        finally:
+            self.detach(live)
+
+    async def _close_turn(self, closing: Callable[[], Write]) -> None:
         cancelled: asyncio.CancelledError | None = None
         again = False
         while True:
@@ -134,9 +143,13 @@ class AsyncShell:
                 return
             await self.wait_for_news(mark, min(left, LOOK_S))
 
-    def attach(self, live: RunningTurn) -> None:
-        """Let the engine write what the turn streams, and keep its lease, while its loop lives."""
-        live.stranded = asyncio.get_running_loop().is_closed
+    def attach(self, live: RunningTurn, turn: Callable[[], object]) -> None:
+        """Let the engine write what the turn streams, and keep its lease.
+
+        It does while the turn's loop lives and there is `turn()`: a task may be dropped inside it.
+        """
+        closed = asyncio.get_running_loop().is_closed
+        live.stranded = lambda: closed() or turn() is None
         self._engine.attach(live)
         self._engine.news.hear_stops(live.look)
 

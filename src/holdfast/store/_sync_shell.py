@@ -48,17 +48,25 @@ class SyncShell:
         assert isinstance(outcome, Opened | Busy)
         return outcome
 
-    def close_turn(self, closing: Callable[[], Write]) -> None:
-        """Return once a turn is closed; Ctrl-C waits for that too.
+    def close_turn(self, live: RunningTurn, closing: Callable[[], Write]) -> None:
+        """Return once a turn is closed, and the engine has let go of it; Ctrl-C waits for that too.
 
         What it met is either undone or durable. If it is durable, closing once more is refused.
         """
         try:
-            self.answer(closing(), Held)
-        except KeyboardInterrupt:
-            with contextlib.suppress(HoldfastError):
-                self.answer(closing(), Held)
+            self._close_turn(live, closing)
+        except Exception:
             raise
+        except BaseException:
+            with contextlib.suppress(HoldfastError):
+                self._close_turn(live, closing)
+            raise
+
+    def _close_turn(self, live: RunningTurn, closing: Callable[[], Write]) -> None:
+        try:
+            self.answer(closing(), Held)
+        finally:
+            self.detach(live)
 
     def delete(self, write: Write) -> Deletion:
         """Return once the session is gone."""
@@ -107,8 +115,12 @@ class SyncShell:
                 return
             self.wait_for_news(mark, min(left, LOOK_S))
 
-    def attach(self, live: RunningTurn) -> None:
-        """Let the engine write what the turn streams, and keep its lease."""
+    def attach(self, live: RunningTurn, turn: Callable[[], object]) -> None:
+        """Let the engine write what the turn streams, and keep its lease, while there is `turn()`.
+
+        Ctrl-C may come so early in `__exit__` that nothing of it is done.
+        """
+        live.stranded = lambda: turn() is None
         self._engine.attach(live)
         self._engine.news.hear_stops(live.look)
 
@@ -124,7 +136,7 @@ class SyncShell:
 
     def wait_interrupted(self, live: RunningTurn, timeout_s: float | None) -> bool:
         """Wait until a turn is asked to stop."""
-        return live.interrupted.wait(timeout_s)
+        return live.wait_interrupted(timeout_s)
 
     def pieces(self, ask: Callable[[History], Any], history: History) -> Iterator[str]:
         """Yield what `ask` yields."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -87,7 +88,7 @@ class AsyncTurn:
     @property
     def interrupted(self) -> bool:
         """Whether the turn was asked to stop, or lost its lease; a runner looks as it goes."""
-        return self._running is not None and self._running.interrupted.is_set()
+        return self._running is not None and self._running.interrupted
 
     async def wait_interrupted(self, timeout: float | None = None) -> bool:
         """Wait until the turn is asked to stop; false if `timeout` seconds passed before."""
@@ -225,7 +226,7 @@ class AsyncTurn:
             self._history, self._recorded = await self._shell.read(self._request.read_back, opened)
             self._running = self._request.start(opened)
             if not opened.replayed:
-                self._shell.attach(self._running)
+                self._shell.attach(self._running, weakref.ref(self))
         except BaseException as error:
             await self._give_up(opened, error)
             raise
@@ -240,8 +241,7 @@ class AsyncTurn:
             if lost is not None:
                 status, facts = ending(error, abandoned=False, interrupted=False)
                 running = self._running or self._request.start(lost)
-                self._shell.detach(running)
-                await self._shell.close_turn(lambda: running.closing(status, **facts))
+                await self._shell.close_turn(running, lambda: running.closing(status, **facts))
 
     async def _open(self) -> Opened:
         """Open the turn, after the turns of those who came before."""
@@ -269,21 +269,23 @@ class AsyncTurn:
         if live.opened.replayed:
             return
         try:
-            if live.fault is not None:
-                raise live.fault.twin()
-            status, facts = ending(
-                error,
-                abandoned=self._streaming,
-                interrupted=self.interrupted,
-                waits=self._waits_with is not None,
-            )
-            told = {"approved": self._waits_with or None} if status == TurnStatus.WAITING else {}
-            await self._shell.close_turn(lambda: live.closing(status, **facts, **told))
+            await self._shell.close_turn(live, lambda: self._closing(live, error))
         except HoldfastError:
             if error is None:
                 raise
-        finally:
-            self._shell.detach(live)
+
+    def _closing(self, live: RunningTurn, error: BaseException | None) -> Write:
+        """Return the write that closes the turn, by how its block was left."""
+        if live.fault is not None:
+            raise live.fault.twin()
+        status, facts = ending(
+            error,
+            abandoned=self._streaming,
+            interrupted=self.interrupted,
+            waits=self._waits_with is not None,
+        )
+        told = {"approved": self._waits_with or None} if status == TurnStatus.WAITING else {}
+        return live.closing(status, **facts, **told)
 
     @property
     def _live(self) -> RunningTurn:

@@ -149,8 +149,17 @@ class Engine:
 
         What is posted is committed in the order of posting, and before what is committed later.
         """
-        deadline = self.sources.monotonic_s() + POST_TIMEOUT_S
-        self._enqueue(PostedPending(write, deadline, settled))
+        posted = PostedPending(write, settled)
+        try:
+            self.send(posted)
+        except BaseException:  # Ctrl-C
+            self.withdraw(posted)
+            raise
+
+    def send(self, posted: PostedPending) -> None:
+        """Do what `post` does; where Ctrl-C ends it, `withdraw` says what became of the write."""
+        posted.deadline = self.sources.monotonic_s() + POST_TIMEOUT_S
+        self._enqueue(posted)
 
     def attach(self, beating: Beating) -> None:
         """Call `beating.beat` at every beat, on the committer thread, until it is detached."""

@@ -203,7 +203,7 @@ class TurnRequest:
             opened,
             ttl_s=self._options.ttl_s,
             interval_s=self._options.flush_interval_s,
-            post=self._engine.post,
+            posting=self._engine,
             look=lambda: self._reading.live_row(self._place[1]),
             stamp=self._stamp,
             now=self._sources.monotonic_s(),

@@ -7,6 +7,7 @@ written. From there it is `IN_FLIGHT`, and only the batch's outcome says what be
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -59,9 +60,9 @@ class PostedPending:
 
     __slots__ = ("deadline", "outcome", "settled", "state", "write")
 
-    def __init__(self, write: Write, deadline: float, settled: Callable[[Outcome], None]) -> None:
+    def __init__(self, write: Write, settled: Callable[[Outcome], None]) -> None:
         self.write = write
-        self.deadline = deadline
+        self.deadline = math.inf  # the engine's to say
         self.state = State.QUEUED
         self.outcome: Outcome | None = None
         self.settled = settled

@@ -28,6 +28,7 @@ from holdfast.model.usage import TurnStatus, Usage
 from holdfast.model.write import Creation, Write, WriteKind
 from holdfast.rules import codec
 from holdfast.rules.partial import delta_entry, interrupted_message, turn_entry, usage_entry
+from holdfast.store.pending import PostedPending
 
 FLUSH_CHARACTERS = 2 * 1024
 """So much unwritten text is written at once, without waiting for the next beat."""
@@ -46,11 +47,15 @@ RETIRE_S = 30.0
 """So long closing the store waits for text that is under way."""
 
 
-class Post(Protocol):
-    """Queues a write whose outcome goes to a function, on the committer's thread."""
+class Posting(Protocol):
+    """Queues writes whose outcomes go to a function, on the committer's thread."""
 
-    def __call__(self, write: Write, settled: Callable[[object], None]) -> None:
-        """Return at once."""
+    def send(self, posted: PostedPending) -> None:
+        """Queue one, and return at once."""
+        ...
+
+    def withdraw(self, posted: PostedPending) -> bool:
+        """Say that it is certainly not written, now or later; false if it may be in flight."""
         ...
 
 
@@ -76,7 +81,7 @@ class RunningTurn:
         *,
         ttl_s: float,
         interval_s: float,
-        post: Post,
+        posting: Posting,
         look: Callable[[], SessionRow | None],
         stamp: Callable[[], codec.Stamp],
         now: float,
@@ -84,13 +89,13 @@ class RunningTurn:
         self.opened = opened
         self.interval_s = min(interval_s, ttl_s / 3)  # the lease is kept at a beat, too
         self.messages: list[Message] = []
-        self.interrupted = threading.Event()
+        self.interrupted = False
         self.fault: HoldfastError | None = None
         self.closed = False
         self.stranded: Callable[[], bool] = lambda: False
         self._place = place
         self._ttl_s = ttl_s
-        self._post = post
+        self._posting = posting
         self._look = look
         self._stamp = stamp
         self._lock = threading.RLock()
@@ -166,13 +171,19 @@ class RunningTurn:
     def on_interrupt(self, call: Callable[[], None]) -> None:
         """Call once the turn is asked to stop, on whichever thread learns of it."""
         with self._lock:
-            if self.interrupted.is_set():
+            if self.interrupted:
                 call()
             else:
                 self._on_interrupt.append(call)
 
+    def wait_interrupted(self, timeout_s: float | None) -> bool:
+        """Wait until the turn is asked to stop; false if it is not in this time."""
+        with self._lock:
+            return self._change.wait_for(lambda: self.interrupted, timeout_s)
+
     def _interrupt(self) -> None:
-        self.interrupted.set()
+        self.interrupted = True
+        self._change.notify_all()
         waiting, self._on_interrupt = self._on_interrupt, []
         for call in waiting:
             call()
@@ -273,13 +284,13 @@ class RunningTurn:
             if slot == self._slot or self.closed or self.fault is not None or self._posted:
                 return
             if self.stranded():  # it is left to its lease, as if the worker had died
-                self._abandon("its event loop")
+                self._abandon("what ran it")
             elif self._unwritten:
                 self._flush()
                 self._heard = now
             elif now - self._heard >= self._ttl_s / 3:
                 self._heard = now
-                self._usage_under_way = self._take_usage()
+                self._usage_under_way = [*self._usage_under_way, *self._take_usage()]
                 self._send(self._write(self._usage_under_way))
             elif now - self._looked >= min(CHECK_S, self._ttl_s / 3):
                 self._looked = now
@@ -322,8 +333,7 @@ class RunningTurn:
         """Leave the turn to the parent: this is a forked child. Whoever held a lock is not here."""
         self._lock = threading.RLock()
         self._change = threading.Condition(self._lock)
-        self.interrupted = threading.Event()
-        self.interrupted.set()
+        self.interrupted = True
         self.fault = LeaseLost(
             f"turn {self.turn} belongs to the process that this one was forked from",
             code="not_ours",
@@ -340,20 +350,24 @@ class RunningTurn:
     def _flush(self) -> None:
         if self._posted:
             return  # one piece at a time: the next beat takes what came meanwhile
-        text = "".join(self._unwritten)
+        text = "".join([self._under_way, *self._unwritten])  # Ctrl-C may have left some there
         delta = delta_entry(self.turn, self.attempt, self._call, self._flushed_length, text)
-        self._usage_under_way = self._take_usage()
+        self._usage_under_way = [*self._usage_under_way, *self._take_usage()]
         write = self._write([delta, *self._usage_under_way])
         # Nothing is called in between, so that Ctrl-C finds the text in one place.
         self._under_way, self._unwritten, self._unwritten_length = text, [], 0
         self._send(write)
 
     def _send(self, write: Write) -> None:
+        posted = PostedPending(write, self._settled)
         self._posted = True
         try:
-            self._post(write, self._settled)
-        except HoldfastError as error:  # the store is closed: certainly not written
-            self._settled(error)
+            self._posting.send(posted)
+        except BaseException as error:  # the store is closed; or Ctrl-C, wherever it came
+            if self._posting.withdraw(posted):
+                self._settled(error)
+            if not isinstance(error, HoldfastError):
+                raise
 
     def _settled(self, outcome: object) -> None:
         """Learn what became of a posted write."""
@@ -378,9 +392,10 @@ class RunningTurn:
 
     def heard(self, held: Held) -> None:
         """Learn from a write's answer how far the log is, and whether we are to stop."""
-        self._written = max(self._written, held.commit.revision)
-        if held.interrupted:
-            self._interrupt()
+        with self._lock:
+            self._written = max(self._written, held.commit.revision)
+            if held.interrupted:
+                self._interrupt()
 
     def _fail(self, error: HoldfastError) -> None:
         self.fault = error
