@@ -15,6 +15,7 @@ from hypothesis import settings
 import holdfast
 from holdfast.testing.postgres import Server
 from tests.alone import admitted
+from tests.started import end_all
 
 # The same examples every time, and no judgement of speed: a machine may be busy with other things.
 settings.register_profile("holdfast", derandomize=True, database=None, deadline=None)
@@ -37,6 +38,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, b
     """Let no test run beside one that is marked `alone`."""
     with admitted(item):
         return (yield)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """No program that a test starts outlives it."""
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session")

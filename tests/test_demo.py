@@ -17,6 +17,7 @@ import pytest
 
 import holdfast
 from holdfast.testing.postgres import Server
+from tests.started import started
 
 HOLDFAST = [sys.executable, "-P", "-c", "from holdfast.cli.main import main; main()"]
 
@@ -122,17 +123,22 @@ def test_nothing_moves_where_only_colour_is_forced(monkeypatch: pytest.MonkeyPat
 def test_ctrl_c_ends_every_process_and_leaves_the_files(tmp_path: Path) -> None:
     """Interrupted in the middle it says what it left, exits with 130, and nothing still runs."""
     terminal, stderr = pty.openpty()
-    with subprocess.Popen(
-        [*HOLDFAST, "demo", "--seconds", "600"], stdout=subprocess.PIPE, stderr=stderr, text=True
-    ) as process:
-        os.close(stderr)
-        _read_until(terminal, r"[1-9][\d,]*\s+messages acknowledged")
-        assert _processes_in(tmp_path)
-        process.send_signal(signal.SIGINT)
-        said = _read_until(terminal, None)
-        assert process.wait() == 130
-        assert process.stdout is not None
-        assert process.stdout.read() == ""
+    process = started(
+        subprocess.Popen(
+            [*HOLDFAST, "demo", "--seconds", "600"],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    )
+    os.close(stderr)
+    _read_until(terminal, r"[1-9][\d,]*\s+messages acknowledged")
+    assert _processes_in(tmp_path)
+    process.send_signal(signal.SIGINT)
+    said = _read_until(terminal, None)
+    assert process.wait() == 130
+    assert process.stdout is not None
+    assert process.stdout.read() == ""
     os.close(terminal)
     assert _processes_in(tmp_path) == []
     (left,) = tmp_path.glob("holdfast-demo-*")
@@ -143,10 +149,10 @@ def test_ctrl_c_ends_every_process_and_leaves_the_files(tmp_path: Path) -> None:
 def test_killing_the_demo_itself_ends_every_process(tmp_path: Path) -> None:
     """Even when it cannot say goodbye, its workers find it gone and end."""
     terminal, stderr = pty.openpty()
-    with subprocess.Popen([*HOLDFAST, "demo", "--seconds", "600"], stderr=stderr) as process:
-        os.close(stderr)
-        _read_until(terminal, r"[1-9][\d,]*\s+messages acknowledged")
-        process.kill()
+    process = started(subprocess.Popen([*HOLDFAST, "demo", "--seconds", "600"], stderr=stderr))
+    os.close(stderr)
+    _read_until(terminal, r"[1-9][\d,]*\s+messages acknowledged")
+    process.kill()
     os.close(terminal)
     deadline = time.monotonic() + 10
     while left := _processes_in(tmp_path):  # each look takes a process of its own: time passes

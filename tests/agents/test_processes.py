@@ -29,6 +29,7 @@ from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
 from tests.agents.scene import endings, said, wait_for
 from tests.agents.worker import SESSION, STARTS, main
 from tests.forking import Forked
+from tests.started import started
 from tests.turns.judging import judge
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -45,7 +46,6 @@ class Play:
         self.path = str(folder / "chats.db")
         self.store = holdfast.connect(self.path)
         self.store.create_session(SESSION)
-        self._processes: list[subprocess.Popen[str]] = []
         self._forked: list[Forked] = []
 
     def fork(self, role: str, base_url: str, name: str) -> Forked:
@@ -56,14 +56,8 @@ class Play:
 
     def start(self, role: str, base_url: str, name: str) -> subprocess.Popen[str]:
         """Start a program."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.agents.worker", role, self.path, base_url, name],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._processes.append(process)
-        return process
+        command = [sys.executable, "-m", "tests.agents.worker", role, self.path, base_url, name]
+        return started(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
 
     def shown(self) -> str:
         """Return the streamed text that is in the log."""
@@ -72,10 +66,6 @@ class Play:
 
     def close(self) -> None:
         """End what is left."""
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
         for forked in self._forked:
             forked.close()
         self.store.close()

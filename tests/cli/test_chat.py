@@ -25,6 +25,7 @@ from holdfast.model.entry import TurnEntry
 from holdfast.testing.fakes.openai import FakeOpenAI, Scripted
 from tests.agents.scene import said, wait_for
 from tests.cli.conftest import Run
+from tests.started import started
 
 COMMAND = [sys.executable, "-P", "-c", "from holdfast.cli.main import main; main()"]
 WAIT_S = 60
@@ -279,12 +280,14 @@ def test_ctrl_c_stops_the_answer(path: Path) -> None:
     script = [Scripted(pieces=("One ", "two"), hold_after=1), Scripted(pieces=("Here.",))]
     with FakeOpenAI(script) as fake, holdfast.connect(str(path)) as store:
         words = ["chat", "ada", "--model", "m", "--base-url", fake.base_url, "--store", str(path)]
-        process = subprocess.Popen(
-            [*COMMAND, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        process = started(
+            subprocess.Popen(
+                [*COMMAND, *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
         assert process.stdin is not None
         process.stdin.write("Count\n")
@@ -309,11 +312,13 @@ def test_ctrl_c_stops_the_only_answer(path: Path) -> None:
     with FakeOpenAI([Scripted(pieces=("One ", "two"), hold_after=1)]) as fake:
         words = ["ada", "Count", "--model", "m", "--base-url", fake.base_url, "--store", str(path)]
         with holdfast.connect(str(path)) as store:
-            process = subprocess.Popen(
-                [*COMMAND, "chat", *words],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+            process = started(
+                subprocess.Popen(
+                    [*COMMAND, "chat", *words],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
             )
             wait_for(lambda: has_streamed(store), "the streamed text")
             process.send_signal(signal.SIGINT)
@@ -328,11 +333,13 @@ def test_ctrl_c_at_the_prompt(path: Path) -> None:
     """Ctrl-C in a terminal takes back the line, and not the chat."""
     ours, theirs = pty.openpty()
     words = ["chat", "ada", "--model", "offline", "--store", str(path)]
-    process = subprocess.Popen(
-        [*COMMAND, *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+    process = started(
+        subprocess.Popen(
+            [*COMMAND, *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
     )
     os.close(theirs)
     shown = bytearray()
@@ -368,8 +375,10 @@ def test_a_turn_that_runs_elsewhere(path: Path) -> None:
     words = ["chat", "ada", "Hello", "--model", "offline", "--store", str(path)]
     with holdfast.connect(str(path)) as store:
         with store.turn("ada", "Mine"):
-            process = subprocess.Popen(
-                [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            process = started(
+                subprocess.Popen(
+                    [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
             )
             assert process.stderr is not None
             told = process.stderr.readline()
@@ -385,8 +394,10 @@ def test_ctrl_c_while_another_turn_runs(path: Path) -> None:
     """Who stops waiting for another's turn has asked nothing, and is told so."""
     words = ["chat", "ada", "Hello", "--model", "offline", "--store", str(path)]
     with holdfast.connect(str(path)) as store, store.turn("ada", "Mine"):
-        process = subprocess.Popen(
-            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        process = started(
+            subprocess.Popen(
+                [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
         )
         assert process.stderr is not None
         assert "waits for the turn" in process.stderr.readline()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from tests.started import started
 
 pty = pytest.importorskip("pty")
 
@@ -21,7 +22,7 @@ COMMAND = [sys.executable, "-c", "from holdfast.cli.main import main; main()"]
 def start(*line: str, **streams: int) -> subprocess.Popen[bytes]:
     """Starts the command."""
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    return subprocess.Popen([*COMMAND, *line], **given)  # type: ignore[call-overload, no-any-return]
+    return started(subprocess.Popen([*COMMAND, *line], **given))  # type: ignore[call-overload]
 
 
 class Terminal:
@@ -30,14 +31,16 @@ class Terminal:
     def __init__(self, *line: str) -> None:
         self._end, theirs = pty.openpty()
         environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80"}
-        self.process = subprocess.Popen(
-            [*COMMAND, *line],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509 - no other thread runs here
+        self.process = started(
+            subprocess.Popen(
+                [*COMMAND, *line],
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=_take_terminal,  # noqa: PLW1509 - no other thread runs here
+            )
         )
         os.close(theirs)
 

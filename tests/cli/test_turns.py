@@ -24,6 +24,7 @@ from holdfast.model.entry import Entry
 from holdfast.model.usage import TurnStatus
 from holdfast.store.sources import Sources
 from tests.cli.conftest import Run
+from tests.started import started
 
 COMMAND = [sys.executable, "-P", "-c", "from holdfast.cli.main import main; main()"]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -34,11 +35,13 @@ class Following:
     """`holdfast session follow` as a process, into a pipe."""
 
     def __init__(self, *line: str) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, "session", "follow", *line],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
+        self.process = started(
+            subprocess.Popen(
+                [*COMMAND, "session", "follow", *line],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+            )
         )
         self._shown = b""
 

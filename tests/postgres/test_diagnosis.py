@@ -22,6 +22,7 @@ from holdfast.store.postgres.connections import parse_address
 from holdfast.store.postgres.health import Limits
 from holdfast.testing.postgres import PoolingProxy, Server, programs
 from tests.postgres.roles import printed, run, with_user
+from tests.started import started
 
 ROLE = "examined"
 ALL = [
@@ -142,11 +143,12 @@ def receiving(server: Server, folder: Path, name: str) -> Iterator[None]:
     command = programs.command(
         "pg_receivewal", "--synchronous", "--directory", str(folder), "--dbname", address
     )
-    with subprocess.Popen(command, env=programs.environment()) as process:
-        streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
-        eventually(lambda: server.execute(streaming) == [(1,)])
-        yield
-        process.terminate()
+    process = started(subprocess.Popen(command, env=programs.environment()))
+    streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    eventually(lambda: server.execute(streaming) == [(1,)])
+    yield
+    process.terminate()
+    process.wait()
 
 
 def test_replicas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

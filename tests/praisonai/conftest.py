@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 import holdfast
 from holdfast.cli.main import cli
 from holdfast.integrations.praisonai import DefaultSessionStore
+from tests.started import started
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIXTURE = ROOT / "tests" / "fixtures" / "praisonai"
@@ -61,7 +62,9 @@ def _started(python: Path, folder: Path, role: str, *arguments: object) -> Start
         "OPENAI_API_KEY": "none",
     }
     command = [str(python), "-m", "tests.praisonai.worker", role, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=folder, env=settings, text=True, stdout=subprocess.PIPE)
+    return started(
+        subprocess.Popen(command, cwd=folder, env=settings, text=True, stdout=subprocess.PIPE)
+    )
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from holdfast.store.sqlite import arrivals, fulltext, migrations
 from holdfast.store.sqlite.queries import bulk
 from holdfast.store.urls import backend_for
 from holdfast.testing import conformance
+from tests.started import started
 from tests.store.opening import FailingConnection, failing_connection, sqlite_store
 
 NAMES = [f"session-{number}" for number in range(8)]
@@ -428,10 +429,12 @@ def test_killed_among_many(path: Path) -> None:
     """Of busy processes that share sessions one is killed: all that was acknowledged is there."""
     holdfast.connect(path).close()
     workers = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(path), name, "40"],
-            stdout=subprocess.PIPE,
-            text=True,
+        name: started(
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(path), name, "40"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         )
         for name in ("killed", "left", "right")
     }

@@ -19,6 +19,7 @@ import holdfast
 from holdfast.cli.main import cli
 from holdfast.errors import ConfigError, NotSupported, Unavailable
 from holdfast.store.sqlite import migrations
+from tests.started import started
 from tests.store.opening import sqlite_store
 
 OLD = sorted(FIXTURES.glob("schema_*.db"))
@@ -233,7 +234,8 @@ def test_the_old_code_changes_a_store_that_the_new_code_searches(old: Path) -> N
 def test_several_processes_bring_one_store_up_to_date(old: Path) -> None:
     """Processes that open an old store at the same time all get it, and it is migrated once."""
     workers = [
-        subprocess.Popen([sys.executable, "-W", "error", "-c", CONNECT, str(old)]) for _ in range(6)
+        started(subprocess.Popen([sys.executable, "-W", "error", "-c", CONNECT, str(old)]))
+        for _ in range(6)
     ]
     assert [worker.wait(60) for worker in workers] == [0] * 6
     with holdfast.connect(old) as store:
