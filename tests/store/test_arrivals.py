@@ -431,12 +431,13 @@ def test_killed_among_many(path: Path) -> None:
     workers = {
         name: started(
             subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(path), name, "40"],
+                [sys.executable, "-c", WORKER, str(path), name, count],
                 stdout=subprocess.PIPE,
                 text=True,
             )
         )
-        for name in ("killed", "left", "right")
+        # The one that is killed would go on for ever, so it cannot come to its end before that.
+        for name, count in (("killed", "1000000"), ("left", "40"), ("right", "40"))
     }
     acknowledged: dict[str, list[str]] = {}
     killed = workers["killed"]
