@@ -124,6 +124,17 @@ def test_usage_with_a_renewal(desk: Desk) -> None:
     assert desk.calls() == ["c1"]
 
 
+def test_a_lease_is_renewed_in_silence(desk: Desk) -> None:
+    """A turn that writes nothing renews its lease as often as a third of it is over."""
+    renewed: list[int] = []
+    for second in range(1, 5 * 30 + 1):
+        desk.live.beat(float(second))
+        if desk.posted:
+            renewed.append(second)
+            desk.settle()
+    assert renewed == [*range(10, 151, 10)]
+
+
 @pytest.mark.parametrize("happens", ["settle", "fail", "nothing"])
 def test_usage_under_way(desk: Desk, happens: str) -> None:
     """Usage that is under way when the turn closes stands in the log once, whatever becomes."""

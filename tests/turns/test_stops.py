@@ -9,7 +9,7 @@ import pytest
 import holdfast
 from holdfast.errors import Unavailable
 from holdfast.model.entry import TurnEntry
-from tests.turns.judging import judge
+from tests.turns.judging import judge, reply_to
 from tests.turns.stage import Player, Stage, wait_for
 from tests.turns.worker import SESSION
 
@@ -71,15 +71,25 @@ def test_stopped_within_its_lease(url: str) -> None:
         assert stage.store.get_session(SESSION).status == "idle"
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("how", ["asleep", "busily"])
 def test_thinking(url: str, how: str) -> None:
     """A model that thinks in silence for five leases, in plain code, keeps its turn."""
     with Stage(url) as stage:
         worker = stage.enter("think", "a", how)
         assert worker.hear() == "thinking"
-        with stage.store.turn(SESSION, "b:0", timeout=60) as turn:
-            turn.write("I waited.")
+        waiting = stage.enter("queue", "b")
+        wait_for(lambda: stage.waiting() == 1, "a place in the line")
+        seen: set[int] = set()
+
+        def renewed() -> int:
+            row = stage.store._reading.live_row(SESSION)
+            seen.update([row.lease_until] if row is not None else [])
+            return len(seen) - 1
+
+        wait_for(lambda: renewed() >= 15, "renewing the lease")  # three times each
+        assert stage.waiting() == 1
+        worker.tell("enough")
         worker.finish()
-        assert stage.texts() == ["a:0", "I thought.", "b:0", "I waited."]
+        waiting.finish()
+        assert stage.texts() == ["a:0", "I thought.", "b:0", "".join(reply_to("b:0"))]
         assert judge(stage.entries()) == []
