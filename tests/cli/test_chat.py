@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from holdfast.agents.models import DEFAULTS
 from holdfast.cli.main import cli
 from holdfast.cli.program import UNHEARD
 from holdfast.model.entry import TurnEntry
+from holdfast.store import leases
+from holdfast.store.leases import Lease, lease_of
 from holdfast.testing.fakes.openai import FakeOpenAI, Scripted
 from tests.agents.scene import said, wait_for
 from tests.cli.conftest import Run
@@ -409,17 +412,29 @@ def test_ctrl_c_while_another_turn_runs(path: Path) -> None:
         assert [message["content"] for message in store.get_messages("ada")] == ["Mine"]
 
 
-def test_how_long_a_dead_worker_holds_a_session(path: Path) -> None:
+def test_how_long_a_dead_worker_holds_a_session(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who waits for a worker that was killed is told what is left of its lease, not of any."""
+    true_ns, ahead_s = time.time_ns, 0
+    monkeypatch.setattr(time, "time_ns", lambda: true_ns() + ahead_s * 1_000_000_000)
+
+    def looked(store: holdfast.SessionStore, session_id: str) -> Lease | None:
+        nonlocal ahead_s
+        found = lease_of(store, session_id)
+        ahead_s = 600  # it has run out when it has been told
+        return found
+
+    monkeypatch.setattr(leases, "lease_of", looked)
     with holdfast.connect(str(path)) as store:
-        turn = store.turn("ada", "Mine", ttl=4)
+        turn = store.turn("ada", "Mine", ttl=600)
         turn.__enter__()
         turn._shell.detach(turn._live)  # as if killed: nobody renews the lease
         words = ["chat", "ada", "Hello", "--model", "offline", "--store", str(path)]
         result = CliRunner().invoke(cli, words)
         assert result.exit_code == 0
         (seconds,) = re.findall(r"if that died, for (\d+) seconds?", result.stderr)
-        assert 1 <= int(seconds) <= 4
+        assert 300 < int(seconds) <= 600
         assert "You said: Hello" in result.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ import holdfast
 from holdfast import SessionStore
 from holdfast.errors import OutcomeUnknown, Unavailable
 from holdfast.store.engine import Engine
+from holdfast.store.postgres import writer
 from holdfast.store.postgres.connections import parse_address
 from holdfast.store.postgres.diagnosis import diagnose
+from holdfast.store.sources import Sources
 from holdfast.testing.postgres import Cut, CuttingProxy, Server, once
 from tests.postgres.test_locks import blocked
 from tests.stores import schema_of, server_of
@@ -28,6 +31,21 @@ WRITES: dict[str, Callable[[SessionStore], object]] = {
     "plain": lambda store: store.add_user_message("held", "never"),
     "decided": lambda store: store.clear_session("held"),
 }
+
+
+class Clock:
+    """The machine's time, which a test sets forward: nobody has to wait for a deadline."""
+
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return time.monotonic() + self._ahead_s
+
+    def set_forward(self, seconds: float) -> None:
+        """Let so much time have passed."""
+        self._ahead_s += seconds
 
 
 @contextmanager
@@ -62,7 +80,12 @@ def write(store: SessionStore, name: str, text: str) -> None:
 
 def test_others_go_on(schema: str) -> None:
     """While somebody holds a session, callers of it are refused for certain, and others go on."""
-    with holdfast.connect(schema, timeout=2) as store, ThreadPoolExecutor(4) as pool:
+    clock = Clock()
+    with (
+        mock.patch.object(writer, "MOST_WAIT_S", 0.1),
+        holdfast.connect(schema, timeout=LONG_S, sources=Sources(monotonic_s=clock)) as store,
+        ThreadPoolExecutor(4) as pool,
+    ):
         fill(store)
         with held(schema, "held"):
             waiting: list[Future[object]] = [
@@ -75,8 +98,9 @@ def test_others_go_on(schema: str) -> None:
                 write(store, "a", f"a{number}")
                 write(store, "z", f"z{number}")
                 write(store, f"new{number}", "new")
+            clock.set_forward(LONG_S)
             for each in waiting:
-                error = each.exception(LONG_S)
+                error = each.exception(2 * LONG_S)
                 assert isinstance(error, Unavailable)
                 assert error.code in ("contended", "deadline")
             wait_for(lambda: blocked(schema) == 0, "leaving nothing behind at the server")
@@ -90,11 +114,21 @@ def test_others_go_on(schema: str) -> None:
 @pytest.mark.parametrize("kind", WRITES)
 def test_a_lone_caller_is_told_in_time(schema: str, kind: str) -> None:
     """A caller with nobody beside it is told that nothing was written, and nothing will be."""
-    with holdfast.connect(schema, timeout=2) as store:
+    clock = Clock()
+    put_back = Engine._put_back
+    with (
+        mock.patch.object(writer, "MOST_WAIT_S", 0.1),
+        holdfast.connect(schema, timeout=LONG_S, sources=Sources(monotonic_s=clock)) as store,
+        mock.patch.object(Engine, "_put_back", autospec=True, side_effect=put_back) as tried,
+        ThreadPoolExecutor(1) as pool,
+    ):
         fill(store)
         with held(schema, "held"):
+            waiting = pool.submit(WRITES[kind], store)
+            wait_for(lambda: tried.call_count > 1, "trying again")
+            clock.set_forward(LONG_S)
             with pytest.raises(Unavailable, match="'held'") as raised:
-                WRITES[kind](store)
+                waiting.result(LONG_S)
             assert raised.value.code == "contended"
             assert "doctor" in raised.value.hint
             assert blocked(schema) == 0
@@ -179,13 +213,14 @@ def test_a_cut_while_somebody_holds_the_session(
 ) -> None:
     """A write that was sent before the connection broke is in doubt while it may still be done."""
     in_time = timeout_s == LONG_S
+    with holdfast.connect(schema) as patient:
+        fill(patient)
     with CuttingProxy(server.port) as proxy:
         through = f"{proxy.url_for(server)}?schema={schema_of(schema)}"
         with (
             holdfast.connect(through, timeout=timeout_s) as store,
             ThreadPoolExecutor(1) as pool,
         ):
-            fill(store)
             with held(schema, "held"):
                 proxy.choose = once(Cut.AFTER, containing="append_v1")
                 waiting = pool.submit(store.add_user_message, "held", "once")

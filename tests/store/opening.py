@@ -61,6 +61,16 @@ class GatedBackend(MemoryBackend):
         return super().commit(writes)
 
 
+class Sluice(GatedBackend):
+    """Lets one commit through each time its gate is opened."""
+
+    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Wait at the gate, commit, and shut it."""
+        outcomes = super().commit(writes)
+        self.gate.clear()
+        return outcomes
+
+
 class OverlappingBackend(GatedBackend):
     """One whose commits are done elsewhere, and which notes what happens, and in which order."""
 

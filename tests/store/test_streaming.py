@@ -202,13 +202,15 @@ def test_closing_while_something_beats() -> None:
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
-def test_text_that_finds_no_room_is_refused(tmp_path: Path, face: Face) -> None:
+def test_text_that_finds_no_room_is_refused(
+    tmp_path: Path, face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Text that the disk does not keep up with raises `Unavailable`, and what was taken is kept."""
     path = tmp_path / "s.db"
     with contextlib.ExitStack() as opened:
         store: SessionStore
         if face == "sync":
-            store = opened.enter_context(holdfast.connect(path, timeout=0.1))
+            store = opened.enter_context(holdfast.connect(path))
         else:
             loop = LoopThread()
             opened.callback(loop.close)
@@ -221,8 +223,10 @@ def test_text_that_finds_no_room_is_refused(tmp_path: Path, face: Face) -> None:
             other.execute("BEGIN IMMEDIATE")
             turn.write("a" * MAX_UNWRITTEN)  # is under way, and no more can be
             turn.write("b" * MAX_UNWRITTEN)
-            with pytest.raises(Unavailable, match="no more text") as caught:
-                turn.write("c")
+            with monkeypatch.context() as hasty:
+                hasty.setattr(store._shell, "_timeout_s", 0.1)
+                with pytest.raises(Unavailable, match="no more text") as caught:
+                    turn.write("c")
             other.execute("ROLLBACK")
         assert (caught.value.code, caught.value.retryable) == ("deadline", True)
         assert store.get_chat_history("s")[-1]["content"] == (
@@ -231,7 +235,7 @@ def test_text_that_finds_no_room_is_refused(tmp_path: Path, face: Face) -> None:
 
 
 async def _connected(path: Path) -> AsyncSessionStore:
-    return await holdfast.connect_async(path, timeout=0.1)
+    return await holdfast.connect_async(path)
 
 
 def test_an_interrupt_while_a_write_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

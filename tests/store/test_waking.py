@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -13,25 +13,14 @@ from holdfast.errors import OutcomeUnknown
 from holdfast.model.entry import EntryKind
 from holdfast.model.write import Write, WriteKind
 from holdfast.rules import codec
-from holdfast.store.backend import Outcome
 from holdfast.store.engine import Engine
 from holdfast.store.pending import Pending, leave, wake
 from holdfast.store.sources import Sources
-from tests.store.opening import GatedBackend
-from tests.store.test_engine import until
+from tests.store.opening import Sluice
+from tests.store.test_engine import expire_in_flight, until
 
 PATIENT_S = 60.0
 """Longer than any test may take: who waits so long was not woken."""
-
-
-class Sluice(GatedBackend):
-    """Lets one commit through each time its gate is opened."""
-
-    def commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Wait at the gate, commit, and shut it."""
-        outcomes = super().commit(writes)
-        self.gate.clear()
-        return outcomes
 
 
 @pytest.fixture
@@ -104,24 +93,27 @@ def test_the_main_thread_keeps_nobody_waiting(engine: Engine) -> None:
     assert _awake(second) == [False]
 
 
-def test_threads_go_on_when_one_between_them_gave_up(backend: Sluice, engine: Engine) -> None:
+def test_threads_go_on_when_one_between_them_gave_up(
+    backend: Sluice, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of three in one batch the second passes its deadline in flight; the others are answered."""
+    expire_in_flight(monkeypatch, "a")
     patient = SessionStore(engine, "default", Sources(), PATIENT_S)
-    hasty = SessionStore(engine, "default", Sources(), timeout_s=0.5)
+    hasty = SessionStore(engine, "default", Sources(), timeout_s=0.02)
     backend.gate.clear()
     with ThreadPoolExecutor(4) as pool:
         alone = pool.submit(patient.add_user_message, "b", "in a batch of its own")
-        assert backend.entered.wait(10)
+        assert backend.entered.wait(PATIENT_S)
         queued: list[Future[object]] = []
         for number, store in enumerate((patient, hasty, patient), 1):
             queued.append(pool.submit(store.add_user_message, "a", str(number)))
             until(partial(_has_queued, engine, number))
         backend.gate.set()
-        alone.result(10)
-        assert isinstance(queued[1].exception(10), OutcomeUnknown)
+        alone.result(PATIENT_S)
+        assert isinstance(queued[1].exception(PATIENT_S), OutcomeUnknown)
         backend.gate.set()
-        queued[0].result(10)
-        queued[2].result(10)
+        queued[0].result(PATIENT_S)
+        queued[2].result(PATIENT_S)
     assert [len(batch) for batch in backend.batches] == [1, 3]
 
 
