@@ -21,7 +21,7 @@ def run(script: str, url: str) -> str:
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script), url],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -136,7 +136,7 @@ def test_a_child_does_not_keep_a_dead_parents_locks(url: str) -> None:
         parent.kill()
         parent.wait()
         try:
-            with holdfast.connect(url, timeout=5) as store:
+            with holdfast.connect(url, timeout=60) as store:
                 store.add_user_message("a", "two")
                 assert len(store.get_chat_history("a")) == 2
         finally:
@@ -180,7 +180,7 @@ def test_forking_waits_for_whoever_writes_or_reads(url: str) -> None:
     run(
         """
         import os, sys, threading, holdfast
-        store = holdfast.connect(sys.argv[1], timeout=10)
+        store = holdfast.connect(sys.argv[1], timeout=60)
         stop = threading.Event()
         def work(number):
             while not stop.is_set():
@@ -210,8 +210,13 @@ def test_forking_while_threads_follow(url: str) -> None:
     """Who waits for news neither holds up a fork nor shares anything with the child."""
     run(
         """
-        import os, sys, threading, time, holdfast
-        store = holdfast.connect(sys.argv[1], timeout=10)
+        import os, sys, threading, holdfast
+        from holdfast.store import engine
+        from holdfast.store.postgres import backend as postgres
+        from holdfast.store.sqlite import backend as sqlite
+        for module in (engine, postgres, sqlite):
+            module.FORK_WAIT_S = 3600    # a fork that is held up would not come back
+        store = holdfast.connect(sys.argv[1], timeout=60)
         store.add_user_message("a", "first")
         seen, waiting = [], threading.Event()
 
@@ -223,19 +228,17 @@ def test_forking_while_threads_follow(url: str) -> None:
 
         follower = threading.Thread(target=follow, args=(store, 5))
         follower.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         for child in range(3):
-            begun = time.monotonic()
             pid = os.fork()
             if pid == 0:
                 store.add_user_message("a", f"child {child}")
                 seen.clear()
                 follow(store, 2 + child)
                 os._exit(0 if seen[-1] == f"child {child}" else 1)
-            assert time.monotonic() - begun < 3, "the fork was held up"
             assert os.waitpid(pid, 0)[1] == 0
         store.add_user_message("a", "last")
-        follower.join(10)
+        follower.join(60)
         assert seen == ["first", *(f"child {n}" for n in range(3)), "last"], seen
         """,
         url,
