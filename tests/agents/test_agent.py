@@ -217,7 +217,6 @@ def test_an_error_of_the_provider_reaches_the_caller(store: holdfast.SessionStor
     assert endings(store.read_entries(SESSION)) == ["failed", "failed"]
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("exit_", [SystemExit(3), KeyboardInterrupt()], ids=repr)
 def test_a_tool_that_exits(store: holdfast.SessionStore, exit_: BaseException) -> None:
     """What would end the program reaches the caller, and agents answer after it as before."""

@@ -13,7 +13,7 @@ from holdfast.errors import InvalidArgument, SessionBusy
 from tests.agents.scene import wait_for
 
 SESSION = "telegram:42"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ class Terminal:
         """Return the exit code and what was left to read."""
         rest = self.read_until()
         os.close(self._end)
-        return self.process.wait(30), rest
+        return self.process.wait(60), rest
 
 
 def _take_terminal() -> None:
@@ -181,7 +181,7 @@ def test_ctrl_c_while_another_program_writes(path: Path) -> None:
         while not any(b"->" in line and waits in line for line in _locks()):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, complaint = process.communicate(timeout=20)
+        out, complaint = process.communicate(timeout=60)
     assert (process.returncode, out, complaint) == (130, b"", b"Interrupted.\n")
     with holdfast.connect(str(path)) as store:
         assert store.get_session("trip").title == "To Lisbon"

@@ -28,7 +28,7 @@ from tests.started import started
 
 COMMAND = [sys.executable, "-P", "-c", "from holdfast.cli.main import main; main()"]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
-WAIT_S = 20
+WAIT_S = 60
 
 
 class Following:

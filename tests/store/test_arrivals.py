@@ -445,7 +445,7 @@ def test_killed_among_many(path: Path) -> None:
     early = list(itertools.islice(killed.stdout, 200))
     killed.kill()
     for name, worker in workers.items():
-        out, _ = worker.communicate(timeout=120)
+        out, _ = worker.communicate(timeout=240)
         acknowledged[name] = (early if name == "killed" else []) + out.splitlines()
     assert [worker.returncode for worker in workers.values()] == [-9, 0, 0]
     with holdfast.connect(path) as store:

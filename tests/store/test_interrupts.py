@@ -41,7 +41,7 @@ SCRIPT = """
     signal.signal(signal.SIGALRM, strike)
     chance = random.Random(int(sys.argv[2]))
     acknowledged, hits, errors = set(), 0, []
-    store = holdfast.connect(sys.argv[1], timeout=5)
+    store = holdfast.connect(sys.argv[1], timeout=30)
 
     def write(number):
         store.add_user_message("a", str(number))
@@ -74,7 +74,7 @@ SCRIPT = """
     assert acknowledged <= set(found), "lost"
     assert not errors, errors
     store.add_user_message("a", "after")
-    other = holdfast.connect(sys.argv[1], timeout=2)
+    other = holdfast.connect(sys.argv[1], timeout=30)
     other.add_user_message("a", "from another store")
     assert other.verify()
     other.close()
@@ -91,7 +91,7 @@ def test_an_interrupt_leaves_a_store_that_works(url: str, seed: int) -> None:
         [sys.executable, "-c", textwrap.dedent(SCRIPT), url, str(seed), str(count)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

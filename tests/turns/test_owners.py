@@ -66,7 +66,7 @@ def test_a_loop_closed_under_a_turn(url: str) -> None:
 
         loop.run_until_complete(begin())
         loop.close()
-        with stage.store.turn(SESSION, "next", timeout=10) as turn:
+        with stage.store.turn(SESSION, "next", timeout=60) as turn:
             assert [m["content"] for m in turn.history] == ["a:0", "shown", "next"]
 
 
