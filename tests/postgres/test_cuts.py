@@ -14,6 +14,7 @@ import holdfast
 from holdfast.errors import ConfigError, Conflict, HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.model.entry import MessageEntry
 from holdfast.testing.postgres import Cut, CuttingProxy, Request, Server, at_random, once
+from tests.turns.stage import wait_for
 
 CUTS = 1_000
 WORKERS = 6
@@ -244,13 +245,16 @@ def test_a_schema_that_lacks_something(database: str) -> None:
 
 def test_no_answer_for_too_long(server: Server, proxy: CuttingProxy) -> None:
     """A commit that was sent, and cannot be asked about, is unknown; its key settles it later."""
-    url = f"{proxy.url_for(server)}?schema=asked"
-    with holdfast.connect(url, timeout=2) as store:
+    with (
+        holdfast.connect(f"{server.url}?schema=asked") as other,
+        holdfast.connect(f"{proxy.url_for(server)}?schema=asked", timeout=2) as store,
+    ):
         store.add_user_message("s", "before")
         proxy.choose = lambda request: Cut.AFTER if request.statements else None
         with pytest.raises(OutcomeUnknown, match="same key="):
             store.add_user_message("s", "asked", key="k")
         proxy.choose = lambda _: None
+        wait_for(lambda: len(other.get_chat_history("s")) == 2, "what the server was sent")
         assert store.add_user_message("s", "asked", key="k").replayed
         assert [m["content"] for m in store.get_chat_history("s")] == ["before", "asked"]
 
