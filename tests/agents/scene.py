@@ -43,14 +43,6 @@ async def shown(store: AsyncSessionStore, session_id: str, end: str) -> None:
             return
 
 
-def within_a_second(measure: Callable[[int], float]) -> bool:
-    """Say whether what is measured, in seconds, takes less than one.
-
-    The machine may stand still for a second at any moment, so there are three tries, numbered.
-    """
-    return any(measure(number) < 1.0 for number in range(3))
-
-
 def wait_for(condition: Callable[[], bool], what: str) -> None:
     """Wait until something has come true; a test that never sees it fails."""
     deadline = time.monotonic() + PATIENCE_S

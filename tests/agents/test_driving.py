@@ -21,15 +21,7 @@ from holdfast.model.usage import TurnStatus, UsageTotals
 from holdfast.rules.history import History
 from holdfast.store.async_store import AsyncSessionStore
 from holdfast.testing.fakes.openai import FakeCall, FakeOpenAI, Scripted
-from tests.agents.scene import (
-    MODEL,
-    PATIENCE_S,
-    endings,
-    pydantic_agent,
-    said,
-    shown,
-    within_a_second,
-)
+from tests.agents.scene import MODEL, PATIENCE_S, endings, pydantic_agent, said, shown
 
 SESSION = "telegram:42"
 
@@ -180,8 +172,8 @@ def test_an_overloaded_provider_is_asked_again() -> None:
 def test_an_interrupt_stops_the_model(tmp_path: Path) -> None:
     """An interrupt of another store cuts the model's stream within a second, and keeps the text."""
 
-    async def run(number: int) -> float:
-        path = str(tmp_path / f"{number}.db")
+    async def run() -> None:
+        path = str(tmp_path / "chats.db")
         async with holdfast.connect_async(path) as store:
             await store.create_session(SESSION)
             held = Scripted(pieces=("One ", "two ", "three"), hold_after=2)
@@ -193,22 +185,22 @@ def test_an_interrupt_stops_the_model(tmp_path: Path) -> None:
                 answer, _ = await answering
                 took = time.monotonic() - started
                 fake.release()
+            assert took < 1.0
             assert (answer.text, answer.status) == ("One two ", TurnStatus.INTERRUPTED)
             assert await left(store) == (
                 [("user", "Hi", None), ("assistant", "One two ", "interrupted")],
                 ["interrupted"],
             )
             assert (await store.stats(SESSION)).usage.unknown == 1
-            return took
 
-    assert within_a_second(lambda number: asyncio.run(run(number)))
+    asyncio.run(run())
 
 
 @pytest.mark.alone
 def test_an_interrupt_stops_a_tool() -> None:
     """An asynchronous tool is cancelled within a second; its call is there, without a result."""
 
-    async def run() -> float:
+    async def run() -> None:
         async with holdfast.connect_async("memory://") as store:
             called, ended = asyncio.Event(), asyncio.Event()
 
@@ -227,16 +219,15 @@ def test_an_interrupt_stops_a_tool() -> None:
                 started = time.monotonic()
                 assert await store.interrupt(SESSION)
                 answer, _ = await answering
-                took = time.monotonic() - started
+            assert time.monotonic() - started < 1.0
             assert ended.is_set()
             assert (answer.text, answer.status) == ("Hm.", TurnStatus.INTERRUPTED)
             history = await store.get_chat_history(SESSION)
             assert [m["role"] for m in history] == ["user", "assistant", "tool"]
             assert "may or may not" in history[-1]["content"]
             assert (await store.stats(SESSION)).usage.unknown == 0
-            return took
 
-    assert within_a_second(lambda _: asyncio.run(run()))
+    asyncio.run(run())
 
 
 def test_an_interrupt_leaves_a_tool_that_blocks() -> None:

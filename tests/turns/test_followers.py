@@ -158,5 +158,4 @@ def test_latency(url: str) -> None:
     report("from sending to being seen elsewhere", since_sent)
     report("from being durable to being seen elsewhere", since_durable)
     assert statistics.median(since_sent) < 500
-    late = [figure for figure in since_sent if figure > 900]  # not woken, but timed out
-    assert len(late) <= rounds // 10, since_sent  # a machine may stand still now and then
+    assert sum(figure > 900 for figure in since_sent) <= 1, since_sent  # woken, not timed out
