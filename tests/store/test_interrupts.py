@@ -6,23 +6,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
 import holdfast
-from holdfast.errors import Unavailable
-from holdfast.model.entry import EntryKind
-from holdfast.model.write import Write, WriteKind
-from holdfast.rules.codec import new_entry
-from holdfast.store.engine import Engine
-from holdfast.store.pending import State
 from holdfast.store.postgres import writer
 from holdfast.store.postgres.transaction import Transaction
-from holdfast.store.sources import Sources
-from tests.store.opening import GatedBackend
 from tests.stores import is_postgres
 
 SCRIPT = """
@@ -162,51 +152,6 @@ def test_an_interrupt_before_the_committer_starts(
                 store._shell._engine.commit_together([queued], 5)
         store.add_user_message("a", "next")
         assert [m["content"] for m in store.get_chat_history("a")] == ["next"]
-
-
-@pytest.mark.parametrize("committing", [False, True], ids=["first", "later"])
-def test_an_interrupt_anywhere_on_the_way_takes_a_queued_write_back(*, committing: bool) -> None:
-    """Wherever it meets a caller whom another process keeps waiting, nothing stays queued."""
-    step = 0
-    while _struck(step, committing=committing):
-        step += 1
-    assert step > 20
-
-
-def _struck(last: int, *, committing: bool) -> bool:
-    """Interrupt a write at one step through the engine's code; false if it has fewer."""
-    backend = GatedBackend()
-    engine = Engine(backend, Sources())
-    backend.gate.clear()
-    backend.admits = False
-    if committing:
-        engine.post(_message_to("before"), lambda _: None)
-    step = -1
-
-    def strike(frame: FrameType, _: str, __: object) -> None:  # where Python hears of signals
-        nonlocal step
-        step += Path(frame.f_code.co_filename).name in {"engine.py", "pending.py"}
-        if step == last:
-            raise KeyboardInterrupt
-
-    sys.setprofile(strike)
-    try:
-        with pytest.raises((KeyboardInterrupt, Unavailable)):
-            engine.commit(_message_to("given up"), 0.02)
-    finally:
-        sys.setprofile(None)
-        queued = [p.write.session_id for p in engine._queue if p.state is State.QUEUED]
-        backend.admits = True
-        backend.gate.set()
-        engine.close()
-    assert queued == ["before"] * committing, f"after {step} steps"
-    assert backend.batches == [["before"]] * committing
-    return step >= last
-
-
-def _message_to(session_id: str) -> Write:
-    said = new_entry(EntryKind.MESSAGE, [b'{"role":"user","content":"x"}'])
-    return Write(tenant="default", session_id=session_id, kind=WriteKind.ADD, entries=(said,))
 
 
 def _follow_a_turn(store: holdfast.SessionStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import re
 import threading
@@ -183,6 +184,30 @@ def _until_settled(store: SessionStore) -> bool:
     (live,) = store._engine._beating
     with live._lock:  # type: ignore[attr-defined]
         return bool(live._change.wait_for(lambda: not live._posted, NO_END_S))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["first", "later"])
+def test_a_write_that_waits(*, others: bool) -> None:
+    """Where another process keeps its caller waiting, it is taken back, and no other write is."""
+
+    def once(step: int) -> bool:
+        backend = GatedBackend()
+        engine = Engine(backend, Sources())
+        backend.gate.clear()
+        backend.admits = False
+        if others:
+            engine.post(_message_to("theirs"), lambda _: None)
+        with Strike(step, "engine.py", "pending.py") as strike, contextlib.suppress(Unavailable):
+            engine.commit(_message_to("given up"), 0.01)
+        queued = [p.write.session_id for p in engine._queue if p.state is State.QUEUED]
+        backend.admits = True
+        backend.gate.set()
+        engine.close()
+        theirs = ["theirs"] * others
+        assert (queued, backend.batches) == (theirs, [theirs] * others), strike.where
+        return strike.came
+
+    everywhere(once, least=20)
 
 
 def test_a_task() -> None:
