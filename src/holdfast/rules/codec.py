@@ -19,6 +19,7 @@ from holdfast.errors import CorruptEntry, InvalidMessage
 from holdfast.model.entry import EntryKind, NewEntry
 from holdfast.model.message import PLAIN_KEYS, PLAIN_ROLES, ROLES, Message, SyntheticMessage
 from holdfast.rules.checksums import crc32
+from holdfast.rules.repair import are_plain
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
@@ -218,7 +219,7 @@ def message_ids(payloads: Iterable[bytes]) -> list[str]:
 def decode_provider(payloads: Sequence[bytes]) -> list[Message]:
     """Return the stored messages with the keys that a model provider takes, and no empty ones."""
     messages = _decoded(_provider, payloads)
-    if set(map(len, messages)) <= {PLAIN_KEYS} and all(map(contains, messages, repeat("content"))):
+    if are_plain(messages) and all(map(contains, messages, repeat("content"))):
         return messages  # as nearly all histories are: found without a loop of our own
     for message in messages:
         if "role" not in message:

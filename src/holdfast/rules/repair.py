@@ -18,7 +18,7 @@ def repair(messages: list[Message]) -> list[Message]:
     A call's result is the first later `tool` message with its id, before the next assistant message
     that uses the id again. What stood between a call and its results follows them.
     """
-    if set(map(len, messages)) <= {PLAIN_KEYS}:  # no calls, no results
+    if are_plain(messages):
         return messages
     results = exchanges(messages)
     whole: list[Message] = []
@@ -29,6 +29,11 @@ def repair(messages: list[Message]) -> list[Message]:
         for call, found in results.get(index, ()):
             whole.append(_no_result(call) if found is None else messages[found])
     return whole
+
+
+def are_plain(messages: list[Message]) -> bool:
+    """Say, without a loop of our own, that there are no calls and no results among messages."""
+    return set(map(len, messages)) <= {PLAIN_KEYS}
 
 
 def exchanges(messages: list[Message]) -> dict[int, list[tuple[str, int | None]]]:

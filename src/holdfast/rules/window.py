@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from holdfast.model.message import PLAIN_KEYS, Message
-from holdfast.rules.repair import exchanges
+from holdfast.model.message import Message
+from holdfast.rules.repair import are_plain, exchanges
 
 
 def last_messages(messages: list[Message], limit: int) -> list[Message]:
@@ -21,7 +21,7 @@ def last_messages(messages: list[Message], limit: int) -> list[Message]:
 
 def reaches_back(messages: list[Message]) -> bool:
     """Say whether a result in `messages` may belong to a call before them."""
-    if set(map(len, messages)) <= {PLAIN_KEYS}:  # no calls, no results
+    if are_plain(messages):
         return False
     calls: set[str] = set()
     for message in messages:
